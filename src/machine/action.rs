@@ -1,0 +1,95 @@
+//! What the machine wants done.
+
+use std::sync::Arc;
+
+use super::ids::{OpId, ReplyId};
+use crate::error::Error;
+use crate::event::{EventKind, Origin, Reason};
+use crate::report::{MemberReport, SessionReport};
+use crate::session::{Life, ProcessId, SessionId};
+use crate::signal::Signal;
+
+/// One thing to do, with the number that its outcome comes back under.
+#[derive(Clone, Debug)]
+#[must_use]
+pub(crate) struct Effect {
+    pub(crate) op: OpId,
+    pub(crate) action: Action,
+}
+
+/// What to do.
+#[derive(Clone, Debug)]
+pub(crate) enum Action {
+    /// See whether a process has exited, without reaping it. With `settle`, a dead process is told as exited even if
+    /// its status is not to be had. Outcome: `Looked`.
+    Look { process: ProcessId, settle: bool },
+    /// Send a signal. `asked` is what the exit will say if the process dies of it or after it. Outcome: `Signalled`.
+    Signal {
+        process: ProcessId,
+        target: Target,
+        signal: Signal,
+        asked: Option<Reason>,
+    },
+    /// Close the standard input that we hold, under whoever writes to it. No outcome.
+    CloseStdin { process: ProcessId },
+    /// Stop watching a process that has exited, and with `reap` take its zombie away. No outcome.
+    Retire { process: ProcessId, reap: bool },
+    /// Let go of a retired process: its pin is closed. With `reap` its zombie is taken away first. No outcome.
+    Release { process: ProcessId, reap: bool },
+    /// A process that was offered is not taken in: forget it, unwatched and unreaped. No outcome.
+    Reject { process: ProcessId },
+    /// See whether a retired leader's group is empty. Outcome: `GroupProbed`.
+    ProbeGroup { process: ProcessId },
+    /// Find out why a process is still alive, off the reactor's thread. Outcome, some time later: `Inspected`.
+    Inspect { process: ProcessId },
+    /// Tell the subscribers. No outcome.
+    Publish(Notice),
+    /// Let nothing more into this number's life. `create`: give it a life if it has none. Outcome: `GateClosed`.
+    CloseGate {
+        session: SessionId,
+        create: bool,
+        reason: Reason,
+    },
+    /// Let nothing in any more, ever. Outcome: `AllGatesClosed`.
+    CloseAllGates { reason: Reason },
+    /// This life is over: its number may live again. No outcome.
+    OpenGate { session: SessionId, life: Life },
+    /// Answer a caller. No outcome.
+    Reply { to: ReplyId, answer: Answer },
+    /// Nothing is left to do, ever. No outcome.
+    Finish,
+}
+
+/// Whom a signal is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Target {
+    /// The process alone.
+    Process,
+    /// Its group, and the process itself wherever it is.
+    Group,
+    /// The group of a leader that has exited; `reaped` says whether its zombie is gone too.
+    Remnant { reaped: bool },
+}
+
+/// An event before it is numbered for each subscriber.
+#[derive(Clone, Debug)]
+pub(crate) struct Notice {
+    pub(crate) session: SessionId,
+    pub(crate) process: Option<(ProcessId, u32)>,
+    pub(crate) label: Option<Arc<str>>,
+    pub(crate) origin: Option<Origin>,
+    pub(crate) kind: EventKind,
+}
+
+/// What a caller gets.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    Done(Result<(), Error>),
+    /// Taken in under this id, or there already under it.
+    Registered(Result<ProcessId, Error>),
+    Report(SessionReport),
+    Reports(Vec<SessionReport>),
+    Member(MemberReport),
+    /// The process has exited: its cell tells the rest.
+    AlreadyExited,
+}

@@ -1,0 +1,569 @@
+//! The end of a session: ask, wait, SIGKILL, confirm, report.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use super::action::{Action, Answer, Target};
+use super::deadlines::Wake;
+use super::exits::member_report;
+use super::gate::Closed;
+use super::ids::ReplyId;
+use super::ladder::{Due, Ladder};
+use super::life::{End, Inspection, LifeState};
+use super::machine::{Machine, Pending, Shutdown, Told};
+use crate::event::{EventKind, Reason};
+use crate::report::{
+    How, Means, MemberReport, ReportParts, SessionReport, Strength, SurvivalCause, Survivor,
+};
+use crate::session::{Life, ProcessId, SessionId};
+use crate::signal::Signal;
+use crate::stop::{Rung, StopPolicy};
+
+/// How long a report waits to hear why a process is still alive. It reads a few lines below `/proc`.
+pub(super) const INSPECTION_PATIENCE: Duration = Duration::from_millis(250);
+
+/// How an end is asked for.
+type Terms = (StopPolicy, Reason, Vec<ReplyId>);
+
+impl Machine {
+    /// Ends a session, or joins the end that is under way.
+    pub(super) fn end(
+        &mut self,
+        session: SessionId,
+        policy: StopPolicy,
+        reason: Reason,
+        reply: ReplyId,
+        now: Instant,
+    ) {
+        if let Some(&life) = self.current.get(&session) {
+            if self
+                .lives
+                .get(&life)
+                .is_some_and(|state| state.end.is_some())
+            {
+                self.join_end(life, &policy, &[reply], now);
+                return;
+            }
+        }
+        // What outlived an earlier end of this number is ended with it, and takes a life to hang the end on.
+        let create = self.lingering.contains_key(&session);
+        let pending = Pending::End {
+            session,
+            policy,
+            reason,
+            replies: vec![reply],
+        };
+        self.ask(
+            Action::CloseGate {
+                session,
+                create,
+                reason,
+            },
+            pending,
+        );
+    }
+
+    /// A number without a life: nothing happened, and nothing is there.
+    pub(super) fn reply_empty(&mut self, session: SessionId, reason: Reason, replies: &[ReplyId]) {
+        for &reply in replies {
+            let parts = report_parts(session, reason, Vec::new());
+            self.reply(reply, Answer::Report(SessionReport::new(parts)));
+        }
+    }
+
+    fn join_end(&mut self, life: Life, policy: &StopPolicy, replies: &[ReplyId], now: Instant) {
+        let Some(state) = self.lives.get_mut(&life) else {
+            return;
+        };
+        let Some(end) = &mut state.end else { return };
+        end.ladder.merge(policy, now);
+        end.replies.extend_from_slice(replies);
+        for process in self.stopping_in(life) {
+            if let Some(stop) = self
+                .members
+                .get_mut(&process)
+                .and_then(|member| member.stop.as_mut())
+            {
+                stop.ladder.merge(policy, now);
+            }
+            self.advance_stop(process, now);
+        }
+        self.advance_end(life, now);
+    }
+
+    /// The gate is closed: the end begins with what is there now.
+    pub(super) fn begin_end(
+        &mut self,
+        life: Life,
+        session: SessionId,
+        tokens: Vec<ProcessId>,
+        (policy, reason, replies): Terms,
+        now: Instant,
+    ) {
+        if self
+            .lives
+            .get(&life)
+            .is_some_and(|state| state.end.is_some())
+        {
+            self.join_end(life, &policy, &replies, now);
+            return;
+        }
+        self.current.insert(session, life);
+        self.lives
+            .entry(life)
+            .or_insert_with(|| LifeState::new(session, now));
+        self.inherit_survivors(life, session);
+        let ladder = Ladder::new(&policy, now);
+        let Some(state) = self.lives.get_mut(&life) else {
+            return;
+        };
+        state.lingers = false;
+        state.tokens.extend(tokens);
+        state.end = Some(End {
+            ladder,
+            reason,
+            began: now,
+            replies,
+            gone: Vec::new(),
+            inspection: None,
+        });
+        let label = state.label.clone();
+        let members: Vec<ProcessId> = state.members.iter().copied().collect();
+        self.publish_session(session, label, EventKind::SessionEnding { reason });
+        for process in members {
+            if let Some(member) = self.members.get_mut(&process) {
+                member.survived = None;
+                if let Some(stop) = &mut member.stop {
+                    stop.ladder.merge(&policy, now);
+                }
+            }
+            self.hurry_status(process, now);
+        }
+        for process in self.stopping_in(life) {
+            self.advance_stop(process, now);
+        }
+        self.advance_end(life, now);
+    }
+
+    /// The survivors of this number's earlier ends become members of the life that is ended now.
+    fn inherit_survivors(&mut self, life: Life, session: SessionId) {
+        for old in self.lingering.remove(&session).unwrap_or_default() {
+            if old == life {
+                continue;
+            }
+            let Some(past) = self.lives.remove(&old) else {
+                continue;
+            };
+            for process in &past.members {
+                if let Some(member) = self.members.get_mut(process) {
+                    member.life = life;
+                    member.rung = None;
+                }
+            }
+            if let Some(state) = self.lives.get_mut(&life) {
+                state.members.extend(past.members);
+                state.tokens.extend(past.tokens);
+                state.remnants.extend(past.remnants);
+            }
+        }
+    }
+
+    fn stopping_in(&self, life: Life) -> Vec<ProcessId> {
+        let Some(state) = self.lives.get(&life) else {
+            return Vec::new();
+        };
+        let stops = |process: &ProcessId| {
+            self.members
+                .get(process)
+                .is_some_and(|member| member.stop.is_some())
+        };
+        state.members.iter().copied().filter(stops).collect()
+    }
+
+    /// Takes the rungs of an end that are due, and ends it when there is nothing left to wait for.
+    pub(super) fn advance_end(&mut self, life: Life, now: Instant) {
+        loop {
+            let Some(state) = self.lives.get_mut(&life) else {
+                return;
+            };
+            let empty = state.is_empty();
+            let Some(end) = &mut state.end else { return };
+            if empty {
+                self.finish_end(life, now);
+                return;
+            }
+            let reason = end.reason;
+            if let Some(inspection) = &end.inspection {
+                let late = inspection.until.is_some_and(|until| until <= now);
+                if inspection.awaited.is_empty() || late {
+                    self.finish_end(life, now);
+                } else {
+                    let until = inspection.until;
+                    self.deadlines.set(Wake::End(life), until);
+                }
+                return;
+            }
+            match end.ladder.take_due(now) {
+                Due::Take { rung, first } => self.take_end_rung(life, rung, first, reason),
+                Due::Nothing => {
+                    let next = end.ladder.next_deadline();
+                    self.deadlines.set(Wake::End(life), next);
+                    return;
+                }
+                Due::ConfirmOver => self.begin_inspection(life, now),
+            }
+        }
+    }
+
+    /// Takes a rung for every member that has no stop of its own, and for the groups of those that have exited.
+    fn take_end_rung(&mut self, life: Life, rung: Rung, first: bool, reason: Reason) {
+        let Some(state) = self.lives.get(&life) else {
+            return;
+        };
+        let members: Vec<ProcessId> = state.members.iter().copied().collect();
+        let remnants = state.remnants.clone();
+        let signal = match rung {
+            Rung::CloseStdin | Rung::Wait => None,
+            Rung::Signal(signal) => Some(signal),
+            Rung::Kill => Some(Signal::KILL),
+        };
+        if let Some(signal) = signal {
+            for remnant in remnants {
+                let target = Target::Remnant {
+                    reaped: remnant.reaped,
+                };
+                self.send(remnant.leader, target, signal, reason, Told::Nobody);
+            }
+        }
+        for process in members {
+            if self
+                .members
+                .get(&process)
+                .is_some_and(|member| member.stop.is_none())
+            {
+                self.take_rung(process, rung, first, reason);
+            }
+        }
+    }
+
+    /// A process was born into a life that is ending: it is brought to the rung that the end is on.
+    pub(super) fn catch_up(&mut self, process: ProcessId) {
+        let Some(member) = self.members.get(&process) else {
+            return;
+        };
+        let Some(end) = self
+            .lives
+            .get(&member.life)
+            .and_then(|state| state.end.as_ref())
+        else {
+            return;
+        };
+        let reason = end.reason;
+        if end.ladder.is_killing() {
+            self.take_rung(process, Rung::Kill, true, reason);
+            return;
+        }
+        let rungs: Vec<Rung> = end.ladder.taken_rungs().collect();
+        for (taken, rung) in rungs.into_iter().enumerate() {
+            self.take_rung(process, rung, taken == 0, reason);
+        }
+    }
+
+    /// A process was born after its session was closed: it has been killed by the thread that started it, and no
+    /// handle to it was given out. Killed again here, since that thread may have been refused.
+    pub(super) fn kill_late_birth(&mut self, process: ProcessId) {
+        let Some(member) = self.members.get_mut(&process) else {
+            return;
+        };
+        let end = self
+            .lives
+            .get(&member.life)
+            .and_then(|state| state.end.as_ref());
+        let reason = end.map_or(Reason::Policy, |end| end.reason);
+        if end.is_none() {
+            member.survived = Some(SurvivalCause::SpawnInFlight);
+        }
+        self.take_rung(process, Rung::Kill, true, reason);
+    }
+
+    /// The time to confirm is over, and something lives.
+    fn begin_inspection(&mut self, life: Life, now: Instant) {
+        let Some(state) = self.lives.get(&life) else {
+            return;
+        };
+        let members: Vec<ProcessId> = state.members.iter().copied().collect();
+        let mut inspection = Inspection {
+            until: now.checked_add(INSPECTION_PATIENCE),
+            ..Inspection::default()
+        };
+        for process in members {
+            if self.inspect(process) {
+                inspection.awaited.insert(process);
+            } else {
+                inspection
+                    .causes
+                    .insert(process, SurvivalCause::NotPermitted);
+            }
+        }
+        if let Some(end) = self
+            .lives
+            .get_mut(&life)
+            .and_then(|state| state.end.as_mut())
+        {
+            end.inspection = Some(inspection);
+        }
+    }
+
+    /// Why a process is still alive.
+    pub(super) fn inspected(
+        &mut self,
+        process: ProcessId,
+        cause: Option<SurvivalCause>,
+        now: Instant,
+    ) {
+        let cause = cause.unwrap_or(SurvivalCause::Unknown);
+        let Some(member) = self.members.get(&process) else {
+            return;
+        };
+        let life = member.life;
+        if member.stop.as_ref().is_some_and(|stop| stop.inspecting) {
+            self.stop_failed(process, cause, now);
+        }
+        let end = self
+            .lives
+            .get_mut(&life)
+            .and_then(|state| state.end.as_mut());
+        let Some(inspection) = end.and_then(|end| end.inspection.as_mut()) else {
+            return;
+        };
+        if inspection.awaited.remove(&process) {
+            inspection.causes.insert(process, cause);
+            self.advance_end(life, now);
+        }
+    }
+
+    /// The end is over. What it says is published before anybody gets the report, and the number may live again
+    /// before either is handed out.
+    fn finish_end(&mut self, life: Life, now: Instant) {
+        let Some(state) = self.lives.get_mut(&life) else {
+            return;
+        };
+        let Some(mut end) = state.end.take() else {
+            return;
+        };
+        let session = state.session;
+        let members = std::mem::take(&mut state.members);
+        let remnants = std::mem::take(&mut state.remnants);
+        let tokens = state.tokens.clone();
+        self.deadlines.set(Wake::End(life), None);
+        for remnant in remnants {
+            let target = Target::Remnant {
+                reaped: remnant.reaped,
+            };
+            self.send(
+                remnant.leader,
+                target,
+                Signal::KILL,
+                end.reason,
+                Told::Nobody,
+            );
+            self.act(Action::Release {
+                process: remnant.leader,
+                reap: !remnant.reaped,
+            });
+        }
+        let causes = end
+            .inspection
+            .take()
+            .map(|inspection| inspection.causes)
+            .unwrap_or_default();
+        let took = now.saturating_duration_since(end.began);
+        let mut survivors = Vec::new();
+        for &process in &members {
+            let cause = causes
+                .get(&process)
+                .copied()
+                .unwrap_or(SurvivalCause::Unknown);
+            let Some(member) = self.members.get_mut(&process) else {
+                continue;
+            };
+            member.survived = Some(cause);
+            let mut report = member_report(process, member, None, took);
+            report.how = How::Survived(cause);
+            survivors.push(survivor(&report, cause));
+            end.gone.push(report);
+            self.publish(process, EventKind::Survived { cause });
+        }
+        survivors.extend(tokens.iter().map(|&process| in_flight(process)));
+        end.gone.sort_by_key(|report| report.process);
+        let report = self.close_life((life, session), members, &end, survivors, took);
+        for reply in end.replies {
+            self.reply(reply, Answer::Report(report.clone()));
+        }
+        self.shutdown_ended(life, report);
+    }
+
+    /// Makes the report, tells it, keeps it, and frees the number.
+    fn close_life(
+        &mut self,
+        (life, session): (Life, SessionId),
+        members: BTreeSet<ProcessId>,
+        end: &End,
+        survivors: Vec<Survivor>,
+        took: Duration,
+    ) -> SessionReport {
+        let lingers = !survivors.is_empty();
+        let mut parts = report_parts(session, end.reason, end.gone.clone());
+        parts.took = took;
+        if lingers {
+            parts.strength = Strength::Unconfirmed { survivors };
+        }
+        if let Some(state) = self.lives.get_mut(&life) {
+            parts.label.clone_from(&state.label);
+            parts.gone_before = state.gone_before;
+            state.members = members;
+            state.lingers = true;
+        }
+        let label = parts.label.clone();
+        let report = SessionReport::new(parts);
+        if lingers {
+            self.lingering.entry(session).or_default().insert(life);
+        } else {
+            self.lives.remove(&life);
+        }
+        if self.current.get(&session) == Some(&life) {
+            self.current.remove(&session);
+        }
+        self.publish_session(session, label, EventKind::SessionEnded(report.clone()));
+        self.reports.push_back(report.clone());
+        while self.reports.len() > self.settings.kept_reports {
+            self.reports.pop_front();
+        }
+        self.act(Action::OpenGate { session, life });
+        report
+    }
+
+    // ---- all of them
+
+    /// Ends everything, or joins that.
+    pub(super) fn begin_shutdown(
+        &mut self,
+        policy: StopPolicy,
+        reason: Reason,
+        reply: ReplyId,
+        now: Instant,
+    ) {
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.replies.push(reply);
+            for life in shutdown.awaited.clone() {
+                self.join_end(life, &policy, &[], now);
+            }
+            return;
+        }
+        self.shutdown = Some(Shutdown {
+            replies: vec![reply],
+            ..Shutdown::default()
+        });
+        self.ask(
+            Action::CloseAllGates { reason },
+            Pending::Shutdown { policy, reason },
+        );
+    }
+
+    /// Nothing comes in any more: every life that there is gets its end.
+    pub(super) fn shutdown_closed(
+        &mut self,
+        closed: Vec<Closed>,
+        policy: &StopPolicy,
+        reason: Reason,
+        now: Instant,
+    ) {
+        let mut all: Vec<(SessionId, Life, Vec<ProcessId>)> = closed
+            .into_iter()
+            .map(|gate| (gate.session, gate.life, gate.tokens))
+            .collect();
+        let numbers: BTreeSet<SessionId> = all.iter().map(|&(session, _, _)| session).collect();
+        for (&session, lives) in &self.lingering {
+            if let (false, Some(&life)) = (numbers.contains(&session), lives.first()) {
+                all.push((session, life, Vec::new()));
+            }
+        }
+        all.sort_by_key(|&(session, life, _)| (session, life));
+        if let Some(shutdown) = &mut self.shutdown {
+            shutdown.awaited = all.iter().map(|&(_, life, _)| life).collect();
+            shutdown.begun = true;
+        }
+        for (session, life, tokens) in all {
+            self.begin_end(
+                life,
+                session,
+                tokens,
+                (policy.clone(), reason, Vec::new()),
+                now,
+            );
+        }
+        self.finish_shutdown();
+    }
+
+    fn shutdown_ended(&mut self, life: Life, report: SessionReport) {
+        let Some(shutdown) = &mut self.shutdown else {
+            return;
+        };
+        if shutdown.awaited.remove(&life) {
+            shutdown.reports.push(report);
+            self.finish_shutdown();
+        }
+    }
+
+    fn finish_shutdown(&mut self) {
+        let Some(shutdown) = &mut self.shutdown else {
+            return;
+        };
+        if !shutdown.begun || !shutdown.awaited.is_empty() {
+            return;
+        }
+        shutdown.begun = false;
+        let replies = std::mem::take(&mut shutdown.replies);
+        let mut reports = std::mem::take(&mut shutdown.reports);
+        reports.sort_by_key(SessionReport::session);
+        for reply in replies {
+            self.reply(reply, Answer::Reports(reports.clone()));
+        }
+        self.act(Action::Finish);
+    }
+}
+
+/// What a clean report says, no stronger than what was established: descendants are not looked for, so none are
+/// claimed.
+fn report_parts(session: SessionId, reason: Reason, members: Vec<MemberReport>) -> ReportParts {
+    ReportParts {
+        session,
+        label: None,
+        reason,
+        strength: Strength::Observed(Means::Leader),
+        members,
+        claims: Vec::new(),
+        gone_before: 0,
+        took: Duration::ZERO,
+        covers_descendants: false,
+    }
+}
+
+fn survivor(report: &MemberReport, cause: SurvivalCause) -> Survivor {
+    Survivor {
+        process: report.process,
+        pid: report.pid,
+        command_line: report.command_line.to_vec(),
+        cause,
+    }
+}
+
+/// A spawn that has not come back: there may be a process, and it has no number yet.
+fn in_flight(process: ProcessId) -> Survivor {
+    Survivor {
+        process,
+        pid: 0,
+        command_line: Vec::new(),
+        cause: SurvivalCause::SpawnInFlight,
+    }
+}

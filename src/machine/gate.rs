@@ -1,0 +1,296 @@
+//! Who may be started: which numbers live, and how many slots are taken.
+//!
+//! The one part of the machine that handles look at by themselves, under a lock: a spawn takes a token here and does
+//! not wait for the reactor. What opens and closes a number is the machine's decision alone.
+//!
+//! A token is held from before the fork until the machine has taken the process in, or the spawn has failed. Closing
+//! a number names the tokens that are out, so that its end waits for exactly those.
+
+use std::collections::{HashMap, VecDeque};
+
+use super::ids::IdMap;
+use crate::event::Reason;
+use crate::limits::Limits;
+use crate::session::{Life, ProcessId, SessionId};
+
+/// A spawn that waits for a slot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct TicketId(u64);
+
+/// A slot, and the name of what will fill it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reservation {
+    pub(crate) process: ProcessId,
+    pub(crate) life: Life,
+}
+
+/// Why nothing may be started.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Refused {
+    SessionEnding,
+    /// As many processes as the registry may have.
+    Full {
+        limit: usize,
+    },
+    /// As many processes as a session may have.
+    SessionFull {
+        limit: usize,
+    },
+    ShutDown,
+}
+
+/// A number that was closed, and its tokens that are out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Closed {
+    pub(crate) session: SessionId,
+    pub(crate) life: Life,
+    pub(crate) tokens: Vec<ProcessId>,
+}
+
+/// The table.
+#[derive(Clone, Debug)]
+pub(crate) struct Gate {
+    limits: Limits,
+    numbers: HashMap<SessionId, Number>,
+    tokens: IdMap<ProcessId, Life>,
+    slots: IdMap<Life, usize>,
+    taken: usize,
+    queue: VecDeque<(TicketId, SessionId)>,
+    shut: bool,
+    last_process: u64,
+    last_life: u64,
+    last_ticket: u64,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Number {
+    life: Life,
+    /// Why it is closed, if it is.
+    closed: Option<Reason>,
+    /// A process was born into it, or its end was asked for: it lives until that end is over.
+    lived: bool,
+}
+
+impl Gate {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self {
+            limits,
+            numbers: HashMap::new(),
+            tokens: IdMap::default(),
+            slots: IdMap::default(),
+            taken: 0,
+            queue: VecDeque::new(),
+            shut: false,
+            last_process: 0,
+            last_life: 0,
+            last_ticket: 0,
+        }
+    }
+
+    /// Takes a slot and a token, or says why not. A number that does not live begins to.
+    pub(crate) fn reserve(&mut self, session: SessionId) -> Result<Reservation, Refused> {
+        if self.shut {
+            return Err(Refused::ShutDown);
+        }
+        let number = self.numbers.get(&session).copied();
+        if number.is_some_and(|number| number.closed.is_some()) {
+            return Err(Refused::SessionEnding);
+        }
+        if let Some(limit) = self.limits.total.filter(|&limit| self.taken >= limit) {
+            return Err(Refused::Full { limit });
+        }
+        let used = number
+            .and_then(|number| self.slots.get(&number.life))
+            .copied()
+            .unwrap_or(0);
+        if let Some(limit) = self.limits.per_session.filter(|&limit| used >= limit) {
+            return Err(Refused::SessionFull { limit });
+        }
+        let life = match number {
+            Some(number) => number.life,
+            None => self.open(session),
+        };
+        self.taken += 1;
+        *self.slots.entry(life).or_insert(0) += 1;
+        self.last_process += 1;
+        let process = ProcessId(self.last_process);
+        self.tokens.insert(process, life);
+        Ok(Reservation { process, life })
+    }
+
+    fn open(&mut self, session: SessionId) -> Life {
+        self.last_life += 1;
+        let life = Life(self.last_life);
+        self.numbers.insert(
+            session,
+            Number {
+                life,
+                closed: None,
+                lived: false,
+            },
+        );
+        life
+    }
+
+    // ---- the queue for slots
+
+    /// Stands in the queue, first come first served.
+    pub(crate) fn enqueue(&mut self, session: SessionId) -> TicketId {
+        self.last_ticket += 1;
+        let ticket = TicketId(self.last_ticket);
+        self.queue.push_back((ticket, session));
+        ticket
+    }
+
+    /// Leaves the queue. `false` if the ticket was served already.
+    pub(crate) fn leave(&mut self, ticket: TicketId) -> bool {
+        let before = self.queue.len();
+        self.queue.retain(|&(waiting, _)| waiting != ticket);
+        self.queue.len() < before
+    }
+
+    /// Serves the tickets that can be served now, in their order. One that waits for its own session's slot does not
+    /// hold up another session's.
+    pub(crate) fn serve(&mut self) -> Vec<(TicketId, Result<Reservation, Refused>)> {
+        let mut served = Vec::new();
+        if self.queue.is_empty() {
+            return served;
+        }
+        for (ticket, session) in std::mem::take(&mut self.queue) {
+            match self.reserve(session) {
+                Err(Refused::Full { .. } | Refused::SessionFull { .. }) => {
+                    self.queue.push_back((ticket, session))
+                }
+                answer @ (Ok(_) | Err(Refused::SessionEnding | Refused::ShutDown)) => {
+                    served.push((ticket, answer))
+                }
+            }
+        }
+        served
+    }
+
+    // ---- tokens and slots
+
+    /// Why the life that this token is for was closed, if it was.
+    pub(crate) fn is_doomed(&self, session: SessionId, life: Life) -> bool {
+        match self.numbers.get(&session) {
+            Some(number) if number.life == life => number.closed.is_some(),
+            // Over already, and perhaps alive again as another life.
+            Some(_) | None => true,
+        }
+    }
+
+    /// The spawn came to nothing.
+    pub(crate) fn abort(&mut self, session: SessionId, process: ProcessId) {
+        if let Some(&life) = self.tokens.get(&process) {
+            self.release(life);
+            self.dismiss(session, process);
+        }
+    }
+
+    /// The machine has not taken the process in. Its slot was given back.
+    pub(crate) fn dismiss(&mut self, session: SessionId, process: ProcessId) {
+        let Some(life) = self.tokens.remove(&process) else {
+            return;
+        };
+        let unused = !self.slots.contains_key(&life);
+        if let Some(number) = self.numbers.get(&session) {
+            if unused && number.life == life && !number.lived && number.closed.is_none() {
+                self.numbers.remove(&session);
+            }
+        }
+    }
+
+    /// The machine has taken the process in; its slot stays taken.
+    pub(crate) fn landed(&mut self, session: SessionId, process: ProcessId) {
+        let Some(life) = self.tokens.remove(&process) else {
+            return;
+        };
+        if let Some(number) = self.numbers.get_mut(&session) {
+            if number.life == life {
+                number.lived = true;
+            }
+        }
+    }
+
+    /// A process of this life is confirmed dead: its slot is free.
+    pub(crate) fn release(&mut self, life: Life) {
+        let Some(used) = self.slots.get_mut(&life) else {
+            return;
+        };
+        *used -= 1;
+        self.taken -= 1;
+        if *used == 0 {
+            self.slots.remove(&life);
+        }
+    }
+
+    // ---- what the machine decides
+
+    /// Lets nothing more into a number. With `create`, one that does not live gets a life to be ended.
+    pub(crate) fn close(
+        &mut self,
+        session: SessionId,
+        create: bool,
+        reason: Reason,
+    ) -> Option<Closed> {
+        if create && !self.numbers.contains_key(&session) {
+            self.open(session);
+        }
+        let number = self.numbers.get_mut(&session)?;
+        number.closed = Some(number.closed.unwrap_or(reason));
+        number.lived = true;
+        let life = number.life;
+        Some(Closed {
+            session,
+            life,
+            tokens: self.tokens_of(life),
+        })
+    }
+
+    /// Lets nothing in any more.
+    pub(crate) fn close_all(&mut self, reason: Reason) -> Vec<Closed> {
+        self.shut = true;
+        let sessions: Vec<SessionId> = self.numbers.keys().copied().collect();
+        let mut closed: Vec<Closed> = sessions
+            .into_iter()
+            .filter_map(|session| self.close(session, false, reason))
+            .collect();
+        closed.sort_by_key(|gate| gate.session);
+        closed
+    }
+
+    /// A life is over: the number may live again.
+    pub(crate) fn reopen(&mut self, session: SessionId, life: Life) {
+        if self
+            .numbers
+            .get(&session)
+            .is_some_and(|number| number.life == life)
+        {
+            self.numbers.remove(&session);
+        }
+    }
+
+    fn tokens_of(&self, life: Life) -> Vec<ProcessId> {
+        let mut tokens: Vec<ProcessId> = self
+            .tokens
+            .iter()
+            .filter(|&(_, &of)| of == life)
+            .map(|(&process, _)| process)
+            .collect();
+        tokens.sort_unstable();
+        tokens
+    }
+
+    /// How many slots are taken.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn taken(&self) -> usize {
+        self.taken
+    }
+
+    /// How many numbers live.
+    #[cfg(any(test, fuzzing))]
+    pub(crate) fn numbers(&self) -> usize {
+        self.numbers.len()
+    }
+}

@@ -1,0 +1,121 @@
+//! What can happen to the machine.
+
+use std::sync::Arc;
+
+use super::ids::{OpId, ReplyId};
+use super::member::Facts;
+use crate::event::Reason;
+use crate::exit::Exit;
+use crate::report::SurvivalCause;
+use crate::session::{Life, ProcessId, SessionId};
+use crate::signal::Signal;
+use crate::stop::StopPolicy;
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// A process was started, adopted or attached under the token with its id.
+    Born(Born),
+    /// A spawn failed, and left nothing.
+    Aborted { process: ProcessId, life: Life },
+    /// The kernel says that there is something to see about this process.
+    Ready { process: ProcessId },
+    /// A handle asks for something.
+    Request(Request),
+    /// A deadline may have been reached.
+    Timer,
+    /// An effect was carried out, with this outcome.
+    Done { op: OpId, outcome: Outcome },
+}
+
+/// A process that is now held by its pin.
+#[derive(Clone, Debug)]
+pub(crate) struct Born {
+    pub(crate) process: ProcessId,
+    pub(crate) life: Life,
+    pub(crate) session: SessionId,
+    pub(crate) facts: Arc<Facts>,
+    /// Its session was ending when the spawn came back: the spawning thread has killed it already.
+    pub(crate) raced: bool,
+    /// Who waits to hear whether it was taken in; a spawn does not wait.
+    pub(crate) reply: Option<ReplyId>,
+}
+
+/// What a handle asks for.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    /// End a session, or join its end.
+    End {
+        session: SessionId,
+        policy: StopPolicy,
+        reason: Reason,
+        reply: ReplyId,
+    },
+    /// End one process and its group.
+    Stop {
+        process: ProcessId,
+        policy: StopPolicy,
+        reply: ReplyId,
+    },
+    /// Send a signal to one process alone.
+    Signal {
+        process: ProcessId,
+        signal: Signal,
+        reply: ReplyId,
+    },
+    /// Send a signal to all of a session.
+    SignalSession {
+        session: SessionId,
+        signal: Signal,
+        reply: ReplyId,
+    },
+    /// End everything, and then stop.
+    Shutdown {
+        policy: StopPolicy,
+        reason: Reason,
+        reply: ReplyId,
+    },
+}
+
+/// What came of an effect.
+#[derive(Clone, Debug)]
+pub(crate) enum Outcome {
+    Looked(Looked),
+    Signalled(Result<(), Errno>),
+    /// The number's gate is closed; `life` is `None` where the number does not live.
+    GateClosed {
+        life: Option<Life>,
+        tokens: Vec<ProcessId>,
+    },
+    AllGatesClosed(Vec<super::gate::Closed>),
+    /// Whether the group of a leader that has exited still has a process in it (zombies count).
+    GroupProbed {
+        occupied: bool,
+    },
+    /// Why a process is still alive; `None` when it could not be found out in time.
+    Inspected(Option<SurvivalCause>),
+}
+
+/// What a look at a process showed.
+#[derive(Clone, Debug)]
+pub(crate) enum Looked {
+    /// It lives.
+    Alive,
+    /// It is dead as far as readiness goes, and cannot be waited for: a tracer holds it.
+    Held,
+    /// It is dead, and how it ended may still be told later: a stranger whose parent has not reaped it.
+    Dead,
+    /// It is dead, and this is all that will be known about it.
+    Exited(Exit),
+}
+
+/// An errno, as a number: the machine only tells apart what it decides by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Errno {
+    /// EPERM: it lives, and may not be signalled by us.
+    NotPermitted,
+    /// ESRCH: there is no such process. Not a proof of anything: whoever says this is looked at.
+    NoSuchProcess,
+    /// Anything else.
+    Other(i32),
+}

@@ -1,0 +1,98 @@
+//! What can be read off the machine without changing it.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::machine::Machine;
+use super::member::Member;
+use crate::info::{ProcessInfo, ProcessState, SessionInfo};
+use crate::report::SessionReport;
+use crate::session::{ProcessId, SessionId};
+
+impl Machine {
+    /// All processes that have not been seen to exit, in the order of their ids.
+    pub(crate) fn processes(&self, now: Instant) -> Vec<ProcessInfo> {
+        let mut list: Vec<ProcessInfo> = self
+            .members
+            .iter()
+            .map(|(&process, member)| self.info(process, member, now))
+            .collect();
+        list.sort_by_key(|info| info.id);
+        list
+    }
+
+    /// Those of one number: of its life, and of earlier ones that left survivors.
+    pub(crate) fn session_processes(&self, session: SessionId, now: Instant) -> Vec<ProcessInfo> {
+        let current = self.current.get(&session);
+        let lingering = self.lingering.get(&session).into_iter().flatten();
+        let mut list: Vec<ProcessInfo> = current
+            .into_iter()
+            .chain(lingering)
+            .filter_map(|life| self.lives.get(life))
+            .flat_map(|state| state.members.iter())
+            .filter_map(|process| Some(self.info(*process, self.members.get(process)?, now)))
+            .collect();
+        list.sort_by_key(|info| info.id);
+        list
+    }
+
+    /// The sessions that live, in the order of their numbers. One that ended with survivors is none of them.
+    pub(crate) fn sessions(&self, now: Instant) -> Vec<SessionInfo> {
+        let mut list: Vec<SessionInfo> = self
+            .current
+            .iter()
+            .filter_map(|(&session, life)| {
+                let state = self.lives.get(life)?;
+                Some(SessionInfo {
+                    id: session,
+                    label: state.label.clone(),
+                    age: now.saturating_duration_since(state.began),
+                    processes: state.members.len(),
+                    ending: state.end.as_ref().and_then(|end| end.ladder.current()),
+                })
+            })
+            .collect();
+        list.sort_by_key(|info| info.id);
+        list
+    }
+
+    /// The latest report about a number that is kept.
+    pub(crate) fn last_report(&self, session: SessionId) -> Option<SessionReport> {
+        self.reports
+            .iter()
+            .rev()
+            .find(|report| report.session() == session)
+            .cloned()
+    }
+
+    fn info(&self, process: ProcessId, member: &Member, now: Instant) -> ProcessInfo {
+        let end = self
+            .lives
+            .get(&member.life)
+            .and_then(|state| state.end.as_ref());
+        let ladder = member
+            .stop
+            .as_ref()
+            .map(|stop| &stop.ladder)
+            .or(end.map(|end| &end.ladder));
+        let state = match (
+            member.survived,
+            ladder.and_then(super::ladder::Ladder::current),
+        ) {
+            (Some(cause), _) => ProcessState::Survived(cause),
+            (None, Some(rung)) => ProcessState::Ending { rung },
+            (None, None) => ProcessState::Running,
+        };
+        ProcessInfo {
+            id: process,
+            pid: member.facts.pid,
+            session: member.session,
+            label: member.facts.label.clone(),
+            origin: member.facts.origin,
+            age: now.saturating_duration_since(member.born),
+            state,
+            containment: member.facts.containment,
+            command_line: Arc::clone(&member.facts.command_line).to_vec(),
+        }
+    }
+}

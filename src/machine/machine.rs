@@ -1,0 +1,539 @@
+//! The machine itself: its state, and where each input goes.
+
+use std::collections::{BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::action::{Action, Answer, Effect, Notice, Target};
+use super::deadlines::{Deadlines, Wake};
+use super::ids::{IdMap, OpId, ReplyId};
+use super::input::{Born, Errno, Input, Outcome, Request};
+use super::life::LifeState;
+use super::member::{Member, Sight};
+use crate::error::{Error, ErrorKind};
+use crate::event::{EventKind, Reason};
+use crate::report::SessionReport;
+use crate::session::{Life, ProcessId, SessionId};
+use crate::signal::Signal;
+use crate::stop::StopPolicy;
+
+/// What does not change while the machine lives.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Settings {
+    /// The group of a leader that was reaped can still be signalled.
+    pub(crate) group_after_reap: bool,
+    /// How many reports are kept.
+    pub(crate) kept_reports: usize,
+}
+
+/// See the [module](super).
+#[derive(Clone, Debug)]
+pub(crate) struct Machine {
+    pub(super) settings: Settings,
+    pub(super) members: IdMap<ProcessId, Member>,
+    /// The living process that holds a pid, so that none is registered twice.
+    pub(super) by_pid: IdMap<u32, ProcessId>,
+    pub(super) lives: IdMap<Life, LifeState>,
+    /// The life that a number has now.
+    pub(super) current: IdMap<SessionId, Life>,
+    /// The lives of a number that ended with survivors.
+    pub(super) lingering: IdMap<SessionId, BTreeSet<Life>>,
+    pub(super) deadlines: Deadlines,
+    pub(super) reports: VecDeque<SessionReport>,
+    pub(super) shutdown: Option<Shutdown>,
+    pub(super) broadcasts: IdMap<ReplyId, Broadcast>,
+    effects: VecDeque<Effect>,
+    pending: IdMap<OpId, Pending>,
+    next_op: u64,
+}
+
+/// Everything is being ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Shutdown {
+    pub(super) replies: Vec<ReplyId>,
+    /// The lives whose ends are still under way.
+    pub(super) awaited: BTreeSet<Life>,
+    pub(super) reports: Vec<SessionReport>,
+    /// The gates are closed and `awaited` is complete.
+    pub(super) begun: bool,
+}
+
+/// One signal to all of a session: how many answers are missing, and what went wrong first.
+#[derive(Clone, Debug)]
+pub(crate) struct Broadcast {
+    pub(super) missing: usize,
+    pub(super) failed: Option<Error>,
+}
+
+/// What an outcome will be for.
+#[derive(Clone, Debug)]
+pub(crate) enum Pending {
+    Look {
+        process: ProcessId,
+    },
+    Signal {
+        process: ProcessId,
+        signal: Signal,
+        reason: Reason,
+        told: Told,
+    },
+    Probe {
+        process: ProcessId,
+        life: Life,
+    },
+    Inspect {
+        process: ProcessId,
+    },
+    End {
+        session: SessionId,
+        policy: StopPolicy,
+        reason: Reason,
+        replies: Vec<ReplyId>,
+    },
+    Shutdown {
+        policy: StopPolicy,
+        reason: Reason,
+    },
+}
+
+/// Who hears whether a signal was sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// The subscribers, if it was.
+    Events,
+    /// They, and the caller.
+    Caller(ReplyId),
+    /// They, and the caller once all of the session has been signalled.
+    Broadcast(ReplyId),
+    /// Nobody: SIGCONT behind a soft signal, a remnant's group.
+    Nobody,
+}
+
+impl Machine {
+    pub(crate) fn new(settings: Settings) -> Self {
+        Self {
+            settings,
+            members: IdMap::default(),
+            by_pid: IdMap::default(),
+            lives: IdMap::default(),
+            current: IdMap::default(),
+            lingering: IdMap::default(),
+            deadlines: Deadlines::default(),
+            reports: VecDeque::new(),
+            shutdown: None,
+            broadcasts: IdMap::default(),
+            effects: VecDeque::new(),
+            pending: IdMap::default(),
+            next_op: 0,
+        }
+    }
+
+    /// Takes in what happened. Call [`poll_effect`](Self::poll_effect) afterwards until it says `None`.
+    pub(crate) fn handle(&mut self, input: Input, now: Instant) {
+        match input {
+            Input::Born(born) => self.born(born, now),
+            Input::Aborted { process, life } => self.aborted(process, life, now),
+            Input::Ready { process } => self.look(process, false),
+            Input::Request(request) => self.request(request, now),
+            Input::Timer => self.timer(now),
+            Input::Done { op, outcome } => self.done(op, outcome, now),
+        }
+    }
+
+    /// The next thing to do. After `None`, [`next_deadline`](Self::next_deadline) is up to date.
+    pub(crate) fn poll_effect(&mut self) -> Option<Effect> {
+        let effect = self.effects.pop_front();
+        if effect.is_none() {
+            #[cfg(any(test, fuzzing, debug_assertions))]
+            self.debug_check();
+        }
+        effect
+    }
+
+    /// When [`Input::Timer`] is due.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.next()
+    }
+
+    fn request(&mut self, request: Request, now: Instant) {
+        match request {
+            Request::End {
+                session,
+                policy,
+                reason,
+                reply,
+            } => self.end(session, policy, reason, reply, now),
+            Request::Stop {
+                process,
+                policy,
+                reply,
+            } => self.stop(process, &policy, reply, now),
+            Request::Signal {
+                process,
+                signal,
+                reply,
+            } => self.signal_process(process, signal, reply),
+            Request::SignalSession {
+                session,
+                signal,
+                reply,
+            } => self.signal_session(session, signal, reply),
+            Request::Shutdown {
+                policy,
+                reason,
+                reply,
+            } => self.begin_shutdown(policy, reason, reply, now),
+        }
+    }
+
+    fn timer(&mut self, now: Instant) {
+        while let Some(wake) = self.deadlines.pop_due(now) {
+            match wake {
+                Wake::End(life) => self.advance_end(life, now),
+                Wake::Stop(process) => self.advance_stop(process, now),
+                Wake::Look(process) => {
+                    let settle = self
+                        .members
+                        .get(&process)
+                        .is_some_and(|member| member.sight == Sight::Dead);
+                    self.look(process, settle);
+                }
+            }
+        }
+    }
+
+    /// The table of what can be awaited and what can come of it. A pair that does not belong together is the driver's
+    /// mistake; it is ignored like an outcome that nobody asked for.
+    fn done(&mut self, op: OpId, outcome: Outcome, now: Instant) {
+        let Some(pending) = self.pending.remove(&op) else {
+            return;
+        };
+        match (pending, outcome) {
+            (Pending::Look { process }, Outcome::Looked(looked)) => {
+                self.looked(process, looked, now)
+            }
+            (
+                Pending::Signal {
+                    process,
+                    signal,
+                    reason,
+                    told,
+                },
+                Outcome::Signalled(result),
+            ) => {
+                self.signalled(process, (signal, reason), told, result);
+            }
+            (Pending::Probe { process, life }, Outcome::GroupProbed { occupied }) => {
+                self.probed(process, life, occupied);
+            }
+            (Pending::Inspect { process }, Outcome::Inspected(cause)) => {
+                self.inspected(process, cause, now)
+            }
+            (
+                Pending::End {
+                    session,
+                    policy,
+                    reason,
+                    replies,
+                },
+                Outcome::GateClosed { life, tokens },
+            ) => match life {
+                Some(life) => self.begin_end(life, session, tokens, (policy, reason, replies), now),
+                None => self.reply_empty(session, reason, &replies),
+            },
+            (Pending::Shutdown { policy, reason }, Outcome::AllGatesClosed(closed)) => {
+                self.shutdown_closed(closed, &policy, reason, now);
+            }
+            (Pending::Look { .. }, other)
+            | (Pending::Signal { .. }, other)
+            | (Pending::Probe { .. }, other)
+            | (Pending::Inspect { .. }, other)
+            | (Pending::End { .. }, other)
+            | (Pending::Shutdown { .. }, other) => {
+                debug_assert!(
+                    false,
+                    "an outcome of another kind than its effect: {other:?}"
+                );
+            }
+        }
+    }
+
+    /// A process came into being. Its session may be ending by now, or over.
+    fn born(&mut self, born: Born, now: Instant) {
+        let Born {
+            process,
+            life,
+            session,
+            facts,
+            raced,
+            reply,
+        } = born;
+        if let Some(reply) = reply {
+            if self.known_already(process, life, session, &facts, reply, now) {
+                return;
+            }
+        }
+        self.by_pid.insert(facts.pid, process);
+        let state = self
+            .lives
+            .entry(life)
+            .or_insert_with(|| LifeState::new(session, now));
+        state.tokens.remove(&process);
+        state.members.insert(process);
+        let over = state.lingers;
+        if !over {
+            self.current.insert(session, life);
+        }
+        let member = Member {
+            life,
+            session,
+            facts,
+            born: now,
+            sight: Sight::Alive,
+            rung: None,
+            denied: false,
+            survived: None,
+            stop: None,
+        };
+        self.members.insert(process, member);
+        self.publish(process, EventKind::Started);
+        if let Some(reply) = reply {
+            self.reply(reply, Answer::Registered(Ok(process)));
+        }
+        self.look(process, false);
+        if raced || over {
+            self.kill_late_birth(process);
+        } else {
+            self.catch_up(process);
+        }
+        self.reprobe_remnants(life);
+    }
+
+    /// A process that was adopted or attached may be registered already: then there is nothing to take in.
+    fn known_already(
+        &mut self,
+        process: ProcessId,
+        life: Life,
+        session: SessionId,
+        facts: &super::member::Facts,
+        reply: ReplyId,
+        now: Instant,
+    ) -> bool {
+        let Some(&there) = self.by_pid.get(&facts.pid) else {
+            return false;
+        };
+        let Some(member) = self.members.get(&there) else {
+            return false;
+        };
+        if let (Some(old), Some(new)) = (member.facts.inode, facts.inode) {
+            if old != new {
+                return false;
+            }
+        }
+        let answer = if member.session == session && facts.origin == crate::event::Origin::Attached
+        {
+            Ok(there)
+        } else {
+            Err(Error::new(ErrorKind::AlreadyRegistered, "register")
+                .with_session(member.session)
+                .with_pid(facts.pid))
+        };
+        self.act(Action::Reject { process });
+        self.reply(reply, Answer::Registered(answer));
+        self.aborted(process, life, now);
+        true
+    }
+
+    /// A spawn came to nothing: an end that waited for it need not any longer.
+    fn aborted(&mut self, process: ProcessId, life: Life, now: Instant) {
+        let Some(state) = self.lives.get_mut(&life) else {
+            return;
+        };
+        if !state.tokens.remove(&process) || !state.is_empty() {
+            return;
+        }
+        if state.lingers {
+            self.bury(life);
+        } else {
+            self.advance_end(life, now);
+        }
+    }
+
+    /// Forgets a life that lingered until now, and ends what its survivors left in their groups.
+    pub(super) fn bury(&mut self, life: Life) {
+        let Some(state) = self.lives.remove(&life) else {
+            return;
+        };
+        for remnant in state.remnants {
+            let target = Target::Remnant {
+                reaped: remnant.reaped,
+            };
+            self.send(
+                remnant.leader,
+                target,
+                Signal::KILL,
+                Reason::Policy,
+                Told::Nobody,
+            );
+            self.act(Action::Release {
+                process: remnant.leader,
+                reap: !remnant.reaped,
+            });
+        }
+        if let Some(lives) = self.lingering.get_mut(&state.session) {
+            lives.remove(&life);
+            if lives.is_empty() {
+                self.lingering.remove(&state.session);
+            }
+        }
+    }
+
+    // ---- effects
+
+    /// Asks for something that has no outcome.
+    pub(super) fn act(&mut self, action: Action) {
+        self.next_op += 1;
+        self.effects.push_back(Effect {
+            op: OpId(self.next_op),
+            action,
+        });
+    }
+
+    /// Asks for something whose outcome is awaited.
+    pub(super) fn ask(&mut self, action: Action, pending: Pending) {
+        self.act(action);
+        self.pending.insert(OpId(self.next_op), pending);
+    }
+
+    pub(super) fn look(&mut self, process: ProcessId, settle: bool) {
+        if self.members.contains_key(&process) {
+            self.ask(Action::Look { process, settle }, Pending::Look { process });
+        }
+    }
+
+    /// Sends a signal on behalf of `reason`, and tells the subscribers when it is sent.
+    pub(super) fn send(
+        &mut self,
+        process: ProcessId,
+        target: Target,
+        signal: Signal,
+        reason: Reason,
+        told: Told,
+    ) {
+        let asked = match told {
+            Told::Events | Told::Caller(_) | Told::Broadcast(_) => Some(reason),
+            Told::Nobody => None,
+        };
+        self.ask(
+            Action::Signal {
+                process,
+                target,
+                signal,
+                asked,
+            },
+            Pending::Signal {
+                process,
+                signal,
+                reason,
+                told,
+            },
+        );
+    }
+
+    /// Tells the subscribers something about a member.
+    pub(super) fn publish(&mut self, process: ProcessId, kind: EventKind) {
+        let Some(member) = self.members.get(&process) else {
+            return;
+        };
+        let notice = Notice {
+            session: member.session,
+            process: Some((process, member.facts.pid)),
+            label: member.facts.label.clone(),
+            origin: Some(member.facts.origin),
+            kind,
+        };
+        self.act(Action::Publish(notice));
+    }
+
+    /// Tells the subscribers something about a session.
+    pub(super) fn publish_session(
+        &mut self,
+        session: SessionId,
+        label: Option<Arc<str>>,
+        kind: EventKind,
+    ) {
+        self.act(Action::Publish(Notice {
+            session,
+            process: None,
+            label,
+            origin: None,
+            kind,
+        }));
+    }
+
+    pub(super) fn reply(&mut self, to: ReplyId, answer: Answer) {
+        self.act(Action::Reply { to, answer });
+    }
+
+    /// What came of a signal.
+    fn signalled(
+        &mut self,
+        process: ProcessId,
+        (signal, reason): (Signal, Reason),
+        told: Told,
+        result: Result<(), Errno>,
+    ) {
+        let pid = self.members.get(&process).map(|member| member.facts.pid);
+        if let Some(member) = self.members.get_mut(&process) {
+            match result {
+                Ok(()) => member.denied = false,
+                Err(Errno::NotPermitted) => member.denied = true,
+                // ESRCH proves nothing; whoever is gone shows it when looked at.
+                Err(Errno::NoSuchProcess) => self.look(process, false),
+                Err(Errno::Other(_)) => {}
+            }
+        }
+        match told {
+            Told::Nobody => {}
+            Told::Events => self.publish_signalled(process, signal, reason, result),
+            Told::Caller(reply) => {
+                self.publish_signalled(process, signal, reason, result);
+                let outcome = result.map_err(|errno| signal_error(errno, pid));
+                self.reply(reply, Answer::Done(outcome));
+            }
+            Told::Broadcast(reply) => {
+                self.publish_signalled(process, signal, reason, result);
+                self.broadcast_answered(reply, result, pid);
+            }
+        }
+    }
+
+    fn publish_signalled(
+        &mut self,
+        process: ProcessId,
+        signal: Signal,
+        reason: Reason,
+        result: Result<(), Errno>,
+    ) {
+        if result.is_ok() {
+            self.publish(process, EventKind::Signalled { signal, reason });
+        }
+    }
+}
+
+/// The error of a signal that could not be sent.
+pub(super) fn signal_error(errno: Errno, pid: Option<u32>) -> Error {
+    let (kind, raw) = match errno {
+        Errno::NotPermitted => (ErrorKind::NotPermitted, None),
+        Errno::NoSuchProcess => (ErrorKind::AlreadyExited, None),
+        Errno::Other(raw) => (ErrorKind::System, Some(raw)),
+    };
+    let mut error = Error::new(kind, "signal");
+    if let Some(pid) = pid {
+        error = error.with_pid(pid);
+    }
+    match raw {
+        Some(raw) => error.with_source(std::io::Error::from_raw_os_error(raw)),
+        None => error,
+    }
+}

@@ -1,0 +1,50 @@
+//! Decides everything, and touches nothing.
+//!
+//! The machine knows every process of every session and what is to happen to it. It has no clock, no thread and no
+//! descriptor: [`Machine::handle`] takes what happened and the time at which it is handled, [`Machine::poll_effect`]
+//! says what has to be done about it, [`Machine::next_deadline`] when it wants to be asked again.
+//!
+//! # How to drive it
+//!
+//! 1. Call `handle` with one input.
+//! 2. Call `poll_effect` until it says `None`. An effect with an outcome ([`Action::Look`], [`Action::Signal`], ...)
+//!    that is done on the spot has its outcome handed back by [`Input::Done`] before the next `poll_effect`; one that
+//!    takes time ([`Action::Inspect`]) whenever it is there. An outcome that comes late, twice, or for an effect that
+//!    nobody asked for is ignored.
+//! 3. Arm a timer to `next_deadline`, and hand in [`Input::Timer`] when it is due.
+//!
+//! Exits are handed in before requests, and requests before the timer: what has exited within its grace is never
+//! escalated, however late we look.
+//!
+//! # Words
+//!
+//! A *life* is one life of a session number: from its first process to its end. A *member* is a process of a life.
+//! A life whose end left survivors *lingers*: its number may live again, its survivors are still tracked. A *remnant*
+//! is the process group of a leader that has exited. A *token* is a spawn under way.
+
+mod action;
+#[cfg(any(test, fuzzing, debug_assertions))]
+mod check;
+mod deadlines;
+mod ending;
+mod exits;
+mod gate;
+mod ids;
+mod input;
+mod ladder;
+mod life;
+mod lists;
+mod machine;
+mod member;
+mod requests;
+mod stopping;
+
+#[cfg(any(test, fuzzing))]
+mod tests;
+
+pub(crate) use self::action::{Action, Answer, Effect, Notice, Target};
+pub(crate) use self::gate::{Closed, Gate, Refused, Reservation, TicketId};
+pub(crate) use self::ids::{IdMap, OpId, ReplyId};
+pub(crate) use self::input::{Born, Errno, Input, Looked, Outcome, Request};
+pub(crate) use self::machine::{Machine, Settings};
+pub(crate) use self::member::{Facts, Relation};

@@ -1,0 +1,103 @@
+//! Signals that the host asks for.
+
+use super::action::{Answer, Target};
+use super::ids::ReplyId;
+use super::input::Errno;
+use super::machine::{Broadcast, Machine, Told, signal_error};
+use crate::error::{Error, ErrorKind};
+use crate::event::Reason;
+use crate::session::{ProcessId, SessionId};
+use crate::signal::Signal;
+
+impl Machine {
+    /// One process alone, wherever its group is.
+    pub(super) fn signal_process(&mut self, process: ProcessId, signal: Signal, reply: ReplyId) {
+        if self.members.contains_key(&process) {
+            self.send(
+                process,
+                Target::Process,
+                signal,
+                Reason::Host,
+                Told::Caller(reply),
+            );
+        } else {
+            self.reply(reply, Answer::AlreadyExited);
+        }
+    }
+
+    /// All members of a session, and what they left in their groups.
+    pub(super) fn signal_session(&mut self, session: SessionId, signal: Signal, reply: ReplyId) {
+        let Some(state) = self
+            .current
+            .get(&session)
+            .and_then(|life| self.lives.get(life))
+        else {
+            let error = Error::new(ErrorKind::SessionEnded, "signal session").with_session(session);
+            self.reply(reply, Answer::Done(Err(error)));
+            return;
+        };
+        let members: Vec<ProcessId> = state.members.iter().copied().collect();
+        let remnants = state.remnants.clone();
+        for remnant in remnants {
+            let target = Target::Remnant {
+                reaped: remnant.reaped,
+            };
+            self.send(remnant.leader, target, signal, Reason::Host, Told::Nobody);
+        }
+        if members.is_empty() {
+            self.reply(reply, Answer::Done(Ok(())));
+            return;
+        }
+        self.broadcasts.insert(
+            reply,
+            Broadcast {
+                missing: members.len(),
+                failed: None,
+            },
+        );
+        for process in members {
+            let Some(target) = self
+                .members
+                .get(&process)
+                .map(super::member::Member::target)
+            else {
+                continue;
+            };
+            self.send(
+                process,
+                target,
+                signal,
+                Reason::Host,
+                Told::Broadcast(reply),
+            );
+        }
+    }
+
+    /// One of them was signalled, or was not.
+    pub(super) fn broadcast_answered(
+        &mut self,
+        reply: ReplyId,
+        result: Result<(), Errno>,
+        pid: Option<u32>,
+    ) {
+        let Some(broadcast) = self.broadcasts.get_mut(&reply) else {
+            return;
+        };
+        broadcast.missing -= 1;
+        match result {
+            // Gone in the meantime: nothing was left to signal.
+            Ok(()) | Err(Errno::NoSuchProcess) => {}
+            Err(errno) => {
+                if broadcast.failed.is_none() {
+                    broadcast.failed = Some(signal_error(errno, pid));
+                }
+            }
+        }
+        if broadcast.missing > 0 {
+            return;
+        }
+        if let Some(broadcast) = self.broadcasts.remove(&reply) {
+            self.reply(reply, Answer::Done(broadcast.failed.map_or(Ok(()), Err)));
+        }
+    }
+}
