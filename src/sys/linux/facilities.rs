@@ -1,0 +1,30 @@
+//! What the kernel offers beyond the floor.
+
+/// What the kernel offers beyond the floor of `pidfd_open`, `pidfd_send_signal` and `waitid(P_PIDFD)` (5.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Facilities {
+    /// `PIDFD_SIGNAL_PROCESS_GROUP` (6.9): a group can be signalled through the pidfd of its leader, also after the
+    /// leader was reaped.
+    pub(crate) group_signal: bool,
+    /// Pidfds are files of pidfs (6.9): the inode of one names its process uniquely for one boot.
+    pub(crate) pidfs: bool,
+    /// `PIDFD_GET_INFO` (6.13).
+    pub(crate) pidfd_info: bool,
+    /// `PIDFD_INFO_EXIT` (6.15): the status of a process that somebody else reaped.
+    pub(crate) exit_info: bool,
+}
+
+/// Facilities to be treated as missing, so that the ways without them can be tested on a kernel that has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mask {
+    /// The floor itself: the probe fails as it does on a kernel without pidfds.
+    pub(crate) pidfd: bool,
+    /// See [`Facilities::group_signal`].
+    pub(crate) group_signal: bool,
+    /// See [`Facilities::pidfs`].
+    pub(crate) pidfs: bool,
+    /// See [`Facilities::pidfd_info`]; hides `exit_info` as well, which is a part of it.
+    pub(crate) pidfd_info: bool,
+    /// See [`Facilities::exit_info`].
+    pub(crate) exit_info: bool,
+}

@@ -1,0 +1,45 @@
+//! The back end for Linux 5.4 and later: pidfds, a timerfd, and `/proc` for what is only to be read.
+//!
+//! | file | system call |
+//! | --- | --- |
+//! | `probe` | each of the following, tried once on ourselves |
+//! | `pin` | `pidfd_open`, `fstat` |
+//! | `look` | decides what the answers of `wait`, `info` and `poll` mean together |
+//! | `wait` | `waitid(P_PIDFD)`, raw, because the C library's hides the usage |
+//! | `info` | `ioctl(PIDFD_GET_INFO)` |
+//! | `signal` | `pidfd_send_signal`, `kill` |
+//! | `poller`, `timer` | `epoll` by way of mio, `timerfd` |
+//! | `revocation` | `eventfd` |
+//! | `last_resort` | `kill`, for a child that could not be pinned |
+//! | `procfs`, `parse` | `/proc` |
+//! | `owner`, `random` | who we are, `getrandom` |
+
+mod facilities;
+mod info;
+mod last_resort;
+mod look;
+mod owner;
+mod parse;
+mod pin;
+mod poller;
+mod probe;
+mod procfs;
+mod random;
+mod revocation;
+mod signal;
+mod timer;
+mod wait;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use facilities::{Facilities, Mask};
+pub(crate) use last_resort::{kill_unpinned, sleep_on_alone};
+pub(crate) use owner::own_identity;
+pub(crate) use pin::{Pin, is_gone, sleep_on};
+pub(crate) use poller::{Poller, Watch};
+pub(crate) use probe::probe;
+pub(crate) use procfs::{command_line, is_ancestor, read_process, why_alive};
+pub(crate) use random::random_u64;
+pub(crate) use revocation::{Revocation, wait_writable};
+pub(crate) use signal::{Target, send_signal};

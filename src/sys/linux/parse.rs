@@ -1,0 +1,257 @@
+//! The text of `/proc` as values. Pure: bytes in, values out, `None` for what is not as it should be.
+
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+
+/// What `/proc/PID/stat` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) state: char,
+    pub(super) parent: u32,
+    pub(super) start_ticks: u64,
+}
+
+/// What `/proc/PID/status` says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct ProcStatus {
+    pub(super) state: char,
+    /// The process that the thread belongs to; of a process itself its own number.
+    pub(super) process: u32,
+    /// The *thread* that traces it, or 0.
+    pub(super) tracer: u32,
+    /// The real user.
+    pub(super) user: u32,
+}
+
+/// Parses `/proc/PID/stat`.
+///
+/// The second field is the program's name in parentheses, and programs choose their names: it may hold spaces, newlines
+/// and parentheses. What follows it is numbers and one letter, so the name ends at the last closing parenthesis.
+pub(super) fn parse_stat(stat: &[u8]) -> Option<Stat> {
+    let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end_of_name + 1..)?).ok()?;
+    // In the manual's numbering the first of these is field 3.
+    let mut fields = rest.split_ascii_whitespace();
+    let state = one_letter(fields.next()?)?;
+    let parent = fields.next()?.parse().ok()?;
+    let start_ticks = fields.nth(22 - 5)?.parse().ok()?;
+    Some(Stat {
+        state,
+        parent,
+        start_ticks,
+    })
+}
+
+/// Parses `/proc/PID/status`, where the kernel escapes newlines in the program's name: a line is a line.
+pub(super) fn parse_status(status: &[u8]) -> Option<ProcStatus> {
+    let field = |name: &str| {
+        status
+            .split(|byte| *byte == b'\n')
+            .find_map(|line| line.strip_prefix(name.as_bytes()))
+            .and_then(|value| std::str::from_utf8(value).ok())
+            .and_then(|value| value.split_ascii_whitespace().next())
+    };
+    Some(ProcStatus {
+        state: one_letter(field("State:")?)?,
+        process: field("Tgid:")?.parse().ok()?,
+        tracer: field("TracerPid:")?.parse().ok()?,
+        // Four of them: real, effective, saved, and that of the file system.
+        user: field("Uid:")?.parse().ok()?,
+    })
+}
+
+/// Splits a list whose items each end with a NUL. An item may be empty, and so may the list. A program that wrote over its
+/// arguments may have left the last one without its NUL, or a row of NULs behind it; they are given as they are.
+pub(super) fn parse_list(list: &[u8]) -> Vec<OsString> {
+    let list = list
+        .strip_suffix(&[0])
+        .map_or_else(|| (!list.is_empty()).then_some(list), Some);
+    list.map_or_else(Vec::new, |list| {
+        list.split(|byte| *byte == 0)
+            .map(|item| OsString::from_vec(item.to_vec()))
+            .collect()
+    })
+}
+
+/// Splits an environment into names and values. What has no name, because a program wrote over it, is left out; a name
+/// may begin with an equals sign.
+pub(super) fn parse_environ(environ: &[u8]) -> Vec<(OsString, OsString)> {
+    environ
+        .split(|byte| *byte == 0)
+        .filter_map(|variable| {
+            let equals = variable.iter().skip(1).position(|byte| *byte == b'=')? + 1;
+            let (name, value) = variable.split_at(equals);
+            let owned = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
+            Some((owned(name), owned(&value[1..])))
+        })
+        .collect()
+}
+
+/// Parses the 32 digits of `/proc/sys/kernel/random/boot_id`, which hyphens divide.
+pub(super) fn parse_boot_id(id: &[u8]) -> Option<u128> {
+    let digits: Vec<u8> = id
+        .trim_ascii()
+        .iter()
+        .copied()
+        .filter(|byte| *byte != b'-')
+        .collect();
+    let digits = std::str::from_utf8(&digits).ok()?;
+    let all_hex = digits.len() == 32 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    all_hex.then(|| u128::from_str_radix(digits, 16).ok())?
+}
+
+/// The error for a file of `/proc` that a parser refused.
+pub(super) fn invalid(file: &'static str) -> io::Error {
+    io::Error::new(
+        io::ErrorKind::InvalidData,
+        format!("the kernel's {file} is not as it is documented"),
+    )
+}
+
+fn one_letter(word: &str) -> Option<char> {
+    let mut letters = word.chars();
+    letters.next().filter(|_| letters.as_str().is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const STAT: &str = " S 17 4321 4321 0 -1 4194560 123 0 0 0 1 2 0 0 20 0 1 0 987654 2727936 223 \
+                        18446744073709551615 1 1 0 0 0 0 0 0 0 0 0 0 17 1 0 0 0 0 0\n";
+    const FOUND: Stat = Stat {
+        state: 'S',
+        parent: 17,
+        start_ticks: 987_654,
+    };
+
+    #[test]
+    fn a_stat_is_parsed_whatever_the_program_is_called() {
+        for name in [
+            "cat", "", "a b", ") Z 1 1", "x)", "(((", "a\nb", ") R 1 (", ")\n) D 0",
+        ] {
+            let stat = format!("4321 ({name}){STAT}");
+            assert_eq!(parse_stat(stat.as_bytes()), Some(FOUND), "{name:?}");
+        }
+        let stat = [b"4321 (\xff\x00\xfe)", STAT.as_bytes()].concat();
+        assert_eq!(parse_stat(&stat), Some(FOUND), "a name that is no text");
+    }
+
+    #[test]
+    fn a_stat_that_is_cut_short_is_refused() {
+        let stat = format!("4321 (cat){STAT}");
+        let needed = stat.find("987654").unwrap();
+        for length in 0..needed {
+            assert_eq!(parse_stat(&stat.as_bytes()[..length]), None, "{length}");
+        }
+    }
+
+    #[test]
+    fn a_status_is_parsed_and_its_name_is_not_believed() {
+        let status = b"Name:\tState:\\nUid:\nUmask:\t0022\nState:\tt (tracing stop)\nTgid:\t4321\n\
+            Pid:\t4322\nPPid:\t17\nTracerPid:\t99\nUid:\t1000\t0\t0\t0\nGid:\t5\t5\t5\t5\n";
+        assert_eq!(
+            parse_status(status),
+            Some(ProcStatus {
+                state: 't',
+                process: 4321,
+                tracer: 99,
+                user: 1000,
+            })
+        );
+    }
+
+    #[test]
+    fn a_status_without_one_of_its_lines_is_refused() {
+        let lines = [
+            "State:\tS (x)",
+            "Tgid:\t4",
+            "TracerPid:\t0",
+            "Uid:\t1\t1\t1\t1",
+        ];
+        assert!(parse_status(lines.join("\n").as_bytes()).is_some());
+        for missing in 0..lines.len() {
+            let mut lines = lines.to_vec();
+            lines.remove(missing);
+            assert_eq!(parse_status(lines.join("\n").as_bytes()), None);
+        }
+    }
+
+    #[test]
+    fn a_list_keeps_empty_items_and_does_without_the_last_nul() {
+        let cases: [(&[u8], &[&str]); 6] = [
+            (b"", &[]),
+            (b"\0", &[""]),
+            (b"cat\0-\0", &["cat", "-"]),
+            (b"cat\0\0-\0\0", &["cat", "", "-", ""]),
+            (b"nginx: worker", &["nginx: worker"]),
+            (b"a\0b", &["a", "b"]),
+        ];
+        for (bytes, items) in cases {
+            assert_eq!(parse_list(bytes), items, "{bytes:?}");
+        }
+        assert_eq!(parse_list(b"\xff\0")[0].as_encoded_bytes(), b"\xff");
+    }
+
+    #[test]
+    fn an_environment_is_names_and_values_and_the_rest_is_left_out() {
+        let environ = b"A=1\0B=\0C=x=y\0rubbish\0\0==::=\0=\0D=\xff\0E=5";
+        let found = parse_environ(environ);
+        let text: Vec<_> = found
+            .iter()
+            .map(|(name, value)| (name.to_string_lossy(), value.to_string_lossy()))
+            .collect();
+        let text: Vec<_> = text
+            .iter()
+            .map(|(name, value)| (&**name, &**value))
+            .collect();
+        assert_eq!(
+            text,
+            [
+                ("A", "1"),
+                ("B", ""),
+                ("C", "x=y"),
+                ("=", "::="),
+                ("D", "\u{fffd}"),
+                ("E", "5")
+            ]
+        );
+        assert_eq!(parse_environ(b""), []);
+    }
+
+    #[test]
+    fn a_boot_id_is_128_bits() {
+        assert_eq!(
+            parse_boot_id(b"00112233-4455-6677-8899-aabbccddeeff\n"),
+            Some(0x0011_2233_4455_6677_8899_aabb_ccdd_eeff)
+        );
+        let too_long = b"00112233-4455-6677-8899-aabbccddeeff0";
+        let not_hex = b"+0112233-4455-6677-8899-aabbccddeeff";
+        for refused in [&b""[..], b"-", b"0011", too_long, not_hex] {
+            assert_eq!(parse_boot_id(refused), None);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_a_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let _ = (parse_stat(&bytes), parse_status(&bytes), parse_boot_id(&bytes));
+            let _ = (parse_list(&bytes), parse_environ(&bytes));
+        }
+
+        #[test]
+        fn a_list_is_what_was_written(items in proptest::collection::vec("[^\0]{0,5}", 0..9)) {
+            let bytes: String = items.iter().map(|item| format!("{item}\0")).collect();
+            let items: Vec<OsString> = items.into_iter().map(OsString::from).collect();
+            prop_assert_eq!(parse_list(bytes.as_bytes()), items);
+        }
+
+        #[test]
+        fn any_name_leaves_a_stat_readable(name in proptest::collection::vec(any::<u8>(), 0..16)) {
+            let stat = [b"1 (", &name[..], b")", STAT.as_bytes()].concat();
+            prop_assert_eq!(parse_stat(&stat), Some(FOUND));
+        }
+    }
+}

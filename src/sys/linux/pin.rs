@@ -1,0 +1,129 @@
+//! A process whose identity is held by a pidfd.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Instant;
+
+use rustix::event::{PollFd, PollFlags};
+use rustix::fs::fstat;
+use rustix::io::Errno;
+use rustix::process::{PidfdFlags, pidfd_open};
+
+use super::facilities::Facilities;
+use super::wait::{Collected, collect};
+use crate::sys::unix::{Lifeline, poll_now, sleep_until, to_pid};
+use crate::sys::vocabulary::Woken;
+
+/// What names a process: its number, and where the kernel has one, an id that is never given twice in one boot.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Identity {
+    /// The number in our pid namespace.
+    pub(crate) pid: u32,
+    /// The inode of its pidfd; `None` before pidfs (6.9).
+    pub(crate) inode: Option<u64>,
+}
+
+/// A process whose identity is held: signals and looks through it can never meet another process with the same number.
+#[derive(Debug)]
+pub(crate) struct Pin {
+    pidfd: OwnedFd,
+    identity: Identity,
+}
+
+impl Pin {
+    /// Takes hold of whatever process has this number now.
+    ///
+    /// For a child that nobody has reaped that is the child, alive or a zombie. For any other number the holder has to
+    /// read, *after* this call, whether it is the process that was meant.
+    ///
+    /// # Errors
+    ///
+    /// [`is_gone`] errors if there is no such process. `EMFILE`, `ENFILE`, `ENOMEM`.
+    pub(crate) fn open(pid: u32, facilities: &Facilities) -> io::Result<Self> {
+        let pidfd = pidfd_open(to_pid(pid)?, PidfdFlags::empty())?;
+        let inode = if facilities.pidfs {
+            Some(fstat(&pidfd)?.st_ino)
+        } else {
+            None
+        };
+        let identity = Identity { pid, inode };
+        Ok(Self { pidfd, identity })
+    }
+
+    /// The number, which stays the process's own until it is reaped.
+    pub(crate) fn pid(&self) -> u32 {
+        self.identity.pid
+    }
+
+    /// What names the process.
+    pub(crate) fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Takes our zombie away, if it is one: from here on its number may be anybody's. `false` if there was nothing to
+    /// reap: it lives, a tracer holds it, or it is not ours (any more).
+    ///
+    /// # Errors
+    ///
+    /// None is known on a kernel that passed the probe.
+    pub(crate) fn reap(&self) -> io::Result<bool> {
+        match collect(self.fd())? {
+            Collected::Exit { .. } => Ok(true),
+            Collected::Nothing | Collected::NotOurs => Ok(false),
+        }
+    }
+
+    /// Whether the process has ended, reaped or not. For a process that is not our child this is the proof of death;
+    /// signal 0 would not be, a zombie accepts it.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn is_dead(&self) -> io::Result<bool> {
+        Ok(!self.poll()?.is_empty())
+    }
+
+    /// `IN` once it has ended, `HUP` as well once it was reaped (by then the number may be anybody's).
+    pub(super) fn poll(&self) -> io::Result<PollFlags> {
+        poll_now(&mut [PollFd::new(&self.pidfd, PollFlags::IN)])
+    }
+
+    /// The pidfd.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
+    }
+}
+
+/// Whether this error of [`Pin::open`] says that there is no such process.
+///
+/// `ESRCH`: none at all; `EINVAL`, and since 6.15 `ENOENT`: the number is that of a thread, not of a process.
+pub(crate) fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::SRCH | Errno::INVAL | Errno::NOENT)
+    )
+}
+
+/// Puts the calling thread to sleep until the process has ended, the reactor has, or the deadline has passed.
+///
+/// If several are true the process wins, then the reactor. `None` sleeps for ever, a deadline that has passed makes it a
+/// look. Whether the status can be had then is for [`Pin::look`] to say: a tracer may hold it. So do not call this again
+/// in a loop, it would not sleep.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(crate) fn sleep_on(pin: &Pin, line: &Lifeline, deadline: Option<Instant>) -> io::Result<Woken> {
+    let line = line.fd();
+    let mut fds = [
+        PollFd::new(&pin.pidfd, PollFlags::IN),
+        PollFd::from_borrowed_fd(line, PollFlags::IN),
+    ];
+    if !sleep_until(&mut fds, deadline)? {
+        return Ok(Woken::TimedOut);
+    }
+    if fds[0].revents().is_empty() {
+        return Ok(Woken::ReactorGone);
+    }
+    Ok(Woken::Process)
+}

@@ -1,0 +1,153 @@
+//! The poll that the reactor sleeps in: exits, one timer, one mailbox.
+
+use std::io;
+use std::os::fd::AsRawFd;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Registry, Token, Waker};
+
+use super::pin::Pin;
+use super::timer::Timer;
+use crate::sys::vocabulary::Ready;
+
+/// Events taken from the kernel in one call. What does not fit comes with the next.
+const BATCH: usize = 1024;
+
+const MAILBOX: Token = Token(usize::MAX);
+const TIMER: Token = Token(usize::MAX - 1);
+
+/// The reactor's poll.
+#[derive(Debug)]
+pub(crate) struct Poller {
+    poll: Poll,
+    events: Events,
+    timer: Timer,
+    waker: Arc<Waker>,
+    watch: Watch,
+}
+
+/// Adds pins to a [`Poller`] and removes them, from any thread.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    registry: Arc<Registry>,
+}
+
+impl Poller {
+    /// Opens the poll with its timer and its mailbox: four descriptors.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE`, `ENFILE`, `ENOMEM`, `ENOSPC` (the user's limit of epoll watches).
+    pub(crate) fn new() -> io::Result<Self> {
+        Self::with_batch(BATCH)
+    }
+
+    /// The same with room for another number of events.
+    pub(super) fn with_batch(batch: usize) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        let registry = poll.registry();
+        let waker = Arc::new(Waker::new(registry, MAILBOX)?);
+        let timer = Timer::new()?;
+        registry.register(&mut SourceFd(&timer.raw_fd()), TIMER, Interest::READABLE)?;
+        let watch = Watch {
+            registry: Arc::new(registry.try_clone()?),
+        };
+        Ok(Self {
+            events: Events::with_capacity(batch),
+            poll,
+            timer,
+            waker,
+            watch,
+        })
+    }
+
+    /// A handle that adds and removes processes.
+    pub(crate) fn watch(&self) -> Watch {
+        self.watch.clone()
+    }
+
+    /// A handle that makes [`wait`](Self::wait) report [`Ready::Mailbox`]. Calls before one wait are one report.
+    pub(crate) fn waker(&self) -> Arc<Waker> {
+        Arc::clone(&self.waker)
+    }
+
+    /// Arms the timer to fire once at `deadline`, or disarms it; what it was armed to before is forgotten.
+    ///
+    /// A deadline that has passed fires at once, one that is over a year ahead fires early. Firing is counted from `now`,
+    /// so a `now` that was read long ago makes it late by as much. No system call if nothing changes.
+    ///
+    /// # Errors
+    ///
+    /// None is known.
+    pub(crate) fn arm(&mut self, deadline: Option<Instant>, now: Instant) -> io::Result<()> {
+        self.timer.arm(deadline, now)
+    }
+
+    /// Waits until there is something to report, or only looks, and appends it to `ready`.
+    ///
+    /// Returns whether there may be more than fitted: look once more, without blocking. What was removed before this
+    /// call is not reported, what is removed by another thread during it may be.
+    ///
+    /// # Errors
+    ///
+    /// None is known; an interrupted wait is repeated.
+    pub(crate) fn wait(&mut self, block: bool, ready: &mut Vec<Ready>) -> io::Result<bool> {
+        let timeout = (!block).then_some(Duration::ZERO);
+        while let Err(error) = self.poll.poll(&mut self.events, timeout) {
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+        let mut taken = 0;
+        for event in &self.events {
+            taken += 1;
+            ready.push(match event.token() {
+                MAILBOX => Ready::Mailbox,
+                TIMER => {
+                    self.timer.fired();
+                    Ready::Timer
+                }
+                Token(key) => Ready::Process(key as u64),
+            });
+        }
+        Ok(taken == self.events.capacity())
+    }
+}
+
+impl Watch {
+    /// Watches a process under a key that was never used before: a key that comes back would receive the events of its
+    /// predecessor that are on their way.
+    ///
+    /// One registration, edge-triggered: it is reported when it ends (at once if it has ended), and once more when
+    /// somebody else reaps it, and not again because nobody reacted.
+    ///
+    /// # Errors
+    ///
+    /// `EEXIST` if this pin is watched already. `ENOMEM`, `ENOSPC` (the user's limit of epoll watches). `InvalidInput`
+    /// for a key that does not fit: above 2^32 - 3 on a machine of 32 bits.
+    pub(crate) fn add(&self, pin: &Pin, key: u64) -> io::Result<()> {
+        let token = usize::try_from(key).map(Token);
+        let token = token
+            .ok()
+            .filter(|token| *token < TIMER)
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no room for the key"))?;
+        self.registry.register(
+            &mut SourceFd(&pin.fd().as_raw_fd()),
+            token,
+            Interest::READABLE,
+        )
+    }
+
+    /// Ends the watch. To be done before the pin is dropped: the kernel does it by itself only if no copy of the pidfd is
+    /// left, and a child that the host forked without exec has one.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if it is not watched.
+    pub(crate) fn remove(&self, pin: &Pin) -> io::Result<()> {
+        self.registry
+            .deregister(&mut SourceFd(&pin.fd().as_raw_fd()))
+    }
+}

@@ -1,0 +1,11 @@
+//! Tests of the back end on the real kernel. Each ends what it started.
+
+mod look;
+mod poller;
+mod probe;
+mod procfs;
+mod reuse;
+mod signals;
+mod support;
+mod traced;
+mod waits;

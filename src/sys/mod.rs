@@ -1,0 +1,78 @@
+//! What the crate needs from a kernel, and the only place that asks which kernel it is.
+//!
+//! A back end is mechanism: it does one thing when it is told to, says what happened, and decides nothing. It holds no
+//! policy, no table of processes and no thread, and apart from [`sleep_on`] and [`wait_writable`] nothing in it measures
+//! time: the time is an argument. The `libc` crate and `unsafe` code occur below this module and nowhere else.
+//!
+//! # What a back end provides
+//!
+//! **A pin.** [`Pin`] is a held identity: for as long as it exists, the number of its process means that process and no
+//! other, or the pin can tell that it does not. On Linux it owns a pidfd. A back end without such a thing (kqueue) pins
+//! a child by not reaping it, and checks a stranger by a unique id just before each use; the window that this leaves
+//! must be documented where the user reads it.
+//!
+//! **A look.** [`Pin::look`] says whether the process lives, and if not, how it ended. It never blocks, never reaps and
+//! never guesses: a status that nobody can tell is `Unknown`, not 0. "Readable" and "waitable" are two things on every
+//! kernel (a tracer on Linux, the gap before the zombie on xnu), so there is an answer between alive and exited.
+//! [`Pin::reap`] is the other half: it takes the zombie away, after all that needs its number is done.
+//!
+//! **One door for signals.** Every signal of the crate leaves through [`send_signal`], which refuses pid 0, pid 1, this
+//! process and its process group, whatever the caller believes. A group is signalled by the number of a pinned process,
+//! never by a number that was read somewhere.
+//!
+//! **A poll.** [`Poller`] waits for the exit of any watched pin, one timer and one mailbox. [`Watch`] adds and removes
+//! pins from any thread. One registration for each process, which may be edge-triggered: the reader keeps the state.
+//! The timer is armed to an absolute instant; it may fire early (never late by design), and whoever arms it looks at
+//! the clock and arms it again.
+//!
+//! **A sleep.** [`sleep_on`] lets the thread of a waiting caller sleep on the process itself and on the reactor's end, a
+//! [`Lifeline`]. A back end that cannot sleep on a process there sleeps on a cell that the reactor fills.
+//!
+//! **A revocable write.** [`wait_writable`] waits until a pipe takes more bytes or its [`Revocation`] is called.
+//!
+//! **Looking around.** [`read_process`], [`command_line`], [`why_alive`], [`is_ancestor`], [`own_identity`]: reports and
+//! checks. They may block on a process that is stuck in the kernel, so they are never called from the reactor.
+//!
+//! **What it can.** [`probe`] finds the [`Facilities`] once, by trying and not by comparing versions. What is missing has a
+//! declared consequence: no `group_signal`, and a group cannot be reached after its leader was reaped; no `exit_info`,
+//! and a status that somebody else collected is unknown; no `pidfs`, and an identity that is written down is only as
+//! good as a pid with its start time.
+//!
+//! # Files
+//!
+//! `vocabulary` holds the answers that all back ends share, `unix` what POSIX has, `linux` the back end for Linux.
+//!
+//! # Fork
+//!
+//! A host may fork without exec. The copy in the child shares the descriptors of this module with the parent, so nothing
+//! here acts on drop in a way that the parent could notice; see [`LifelineHolder`].
+
+#[cfg(any(target_os = "macos", target_os = "freebsd"))]
+compile_error!(
+    "procession does not run on macOS and FreeBSD yet: their back end, kqueue, is still to be written. \
+     Linux is supported."
+);
+#[cfg(not(any(target_os = "linux", target_os = "macos", target_os = "freebsd")))]
+compile_error!(
+    "procession supports Linux, and is meant for macOS and FreeBSD too. \
+     This platform has no way known to it to wait for, and to pin, a process."
+);
+
+mod unix;
+mod vocabulary;
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "linux")]
+use linux as platform;
+
+pub(crate) use platform::{
+    Facilities, Mask, Pin, Poller, Revocation, Target, Watch, command_line, is_ancestor, is_gone,
+    kill_unpinned, own_identity, probe, random_u64, read_process, send_signal, sleep_on,
+    sleep_on_alone, wait_writable, why_alive,
+};
+pub(crate) use unix::{
+    Lifeline, LifelineHolder, block_all_signals, current_pid, leads_group, lifeline, peek_child,
+    set_nonblocking,
+};
+pub(crate) use vocabulary::{ChildState, Look, OwnerIdentity, Ready, Relation, Woken, Writable};

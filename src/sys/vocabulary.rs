@@ -1,0 +1,152 @@
+//! The answers that every back end gives: plain values, without a descriptor among them.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::exit::{Status, StatusSource, Usage};
+
+/// Why a registry cannot run here: a call of the floor that the kernel, or a filter in front of it, refuses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unavailable {
+    /// The call, as its manual page is named.
+    pub(crate) call: &'static str,
+    /// What it answered. `ENOSYS` is an old kernel, `EPERM` is most often a seccomp filter.
+    pub(crate) errno: i32,
+}
+
+impl Unavailable {
+    /// The answer of the call as an error.
+    pub(crate) fn cause(self) -> io::Error {
+        io::Error::from_raw_os_error(self.errno)
+    }
+}
+
+impl fmt::Display for Unavailable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is refused: {}", self.call, self.cause())
+    }
+}
+
+/// What a process is to us, which decides who will collect its status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Relation {
+    /// Our own child, which nobody but us should reap.
+    Child,
+    /// Anybody else's; also a child of the host that the host reaps itself.
+    Stranger,
+}
+
+/// What a look at a process found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Look {
+    /// It lives: running, stopped, or its leader thread ended while others run.
+    Alive,
+    /// It has ended, and its status cannot be collected *yet*, but will be: a tracer holds it, or a reap is under way.
+    /// There may be no further readiness event, so look again after a while.
+    Held,
+    /// It has ended, and its status can be told only after its own parent reaped it: a stranger's zombie. The reap
+    /// makes the pin ready once more.
+    Dead,
+    /// It has ended, and this is all that will ever be known about how.
+    Exited {
+        /// How it ended; `Unknown` where nobody can tell.
+        status: Status,
+        /// Who told.
+        source: StatusSource,
+        /// What it used; only a wait tells that. `max_rss_bytes` is the kernel's high-water mark of the *address
+        /// spaces* that the process had, and a child that was made by `vfork` had its parent's at first: a small program
+        /// is reported with the size of the program that started it.
+        usage: Option<Usage>,
+    },
+}
+
+/// What a look at a child by its bare number found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ChildState {
+    /// Our child, and it runs.
+    Alive,
+    /// Our child, a zombie: its number is held until it is reaped.
+    Waitable,
+    /// Not our child, or not any more: the number may be anybody's.
+    NotOurChild,
+}
+
+/// What the poll reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum Ready {
+    /// Something happened to the process that was added under this key: look at it.
+    Process(u64),
+    /// The timer fired, perhaps earlier than asked for.
+    Timer,
+    /// Somebody called the waker.
+    Mailbox,
+}
+
+/// Why [`sleep_on`](super::sleep_on) came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Woken {
+    /// The process has ended; also if the reactor ended as well.
+    Process,
+    /// The reactor has ended, so nobody will fill a cell or reap any more.
+    ReactorGone,
+    /// The deadline has passed.
+    TimedOut,
+}
+
+/// Why [`wait_writable`](super::wait_writable) came back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use]
+pub(crate) enum Writable {
+    /// A write will make progress or fail at once.
+    Ready,
+    /// The writer has been revoked; also if a write would be possible.
+    Revoked,
+}
+
+/// Who this process is, in terms that outlive it: what a mark says about its owner.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct OwnerIdentity {
+    /// The number in its own pid namespace.
+    pub(crate) pid: u32,
+    /// The start time in clock ticks since boot. Not unique alone: a pid can return within one tick.
+    pub(crate) start_ticks: u64,
+    /// The inode of its pidfd, unique for one boot; 0 where the kernel has none.
+    pub(crate) inode: u64,
+    /// The random id of this boot.
+    pub(crate) boot: u128,
+    /// The inode of the pid namespace in which `pid` counts.
+    pub(crate) pid_namespace: u64,
+}
+
+/// What can be read about a process from outside.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct ProcessFacts {
+    /// Its parent; `None` if that lies outside of our pid namespace, or for the first process.
+    pub(crate) parent: Option<u32>,
+    /// Its arguments as they are now; empty for a zombie and a kernel thread.
+    pub(crate) args: Vec<OsString>,
+    /// Its program; `None` where that is not ours to know.
+    pub(crate) exe: Option<PathBuf>,
+    /// Its real user: who started it, also for a set-uid program.
+    pub(crate) user: u32,
+    /// How long ago it was born, in clock ticks of usually 10 ms.
+    pub(crate) age: Duration,
+    /// Its environment as it was at exec, unless it wrote over it; empty where that is not ours to read.
+    pub(crate) environ: Vec<(OsString, OsString)>,
+    /// The state letter of the kernel: R, S, D, T, t, Z, X, I.
+    pub(crate) state: char,
+}
+
+/// Why a process may still be there after SIGKILL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Condition {
+    /// The state letter of the kernel: D is uninterruptible, Z a zombie, t stopped by a tracer.
+    pub(crate) state: char,
+    /// The process that traces it, or 0.
+    pub(crate) tracer: u32,
+}
