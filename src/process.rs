@@ -1,0 +1,263 @@
+//! [`Process`]: a handle to one process.
+
+use std::fmt;
+use std::hash::{Hash, Hasher};
+use std::process::{ChildStderr, ChildStdin, ChildStdout};
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::Receiver;
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Origin;
+use crate::exit::Exit;
+use crate::machine::Answer;
+use crate::reactor::{self, Core, Message, Outputs};
+use crate::registry::misanswered;
+use crate::report::{How, MemberReport};
+use crate::session::{ProcessId, SessionId};
+use crate::signal::Signal;
+use crate::stdin::Stdin;
+use crate::stop::StopPolicy;
+
+/// A handle to one process of a [`Registry`](crate::Registry).
+///
+/// Clones are the same process. Dropping it does nothing to the process, which belongs to its session; it does not
+/// keep the registry alive.
+#[derive(Clone)]
+pub struct Process {
+    core: Arc<Core>,
+}
+
+impl Process {
+    pub(crate) fn new(core: Arc<Core>) -> Self {
+        Self { core }
+    }
+
+    /// Its id in this registry, never reused.
+    pub fn id(&self) -> ProcessId {
+        self.core.process
+    }
+
+    /// Its pid. Once the process has exited, the system may give the number to another.
+    pub fn pid(&self) -> u32 {
+        self.core.facts.pid
+    }
+
+    /// The number of its session.
+    pub fn session(&self) -> SessionId {
+        self.core.session
+    }
+
+    /// The label that it was started with.
+    pub fn label(&self) -> Option<&str> {
+        self.core.facts.label.as_deref()
+    }
+
+    /// How it came to be a member of its session.
+    pub fn origin(&self) -> Origin {
+        self.core.facts.origin
+    }
+
+    // ---- pipes
+
+    /// A writer to its standard input, if that is a pipe that was not taken or closed.
+    pub fn stdin(&self) -> Option<Stdin> {
+        self.core
+            .stdin
+            .share()
+            .then(|| Stdin::new(Arc::clone(&self.core)))
+    }
+
+    /// The pipe to its standard input itself. The `close_stdin` rung cannot close it from then on, and every [`Stdin`] is
+    /// closed.
+    ///
+    /// `None` if there is none, if it was taken or closed, and while a write of a [`Stdin`] is under way.
+    pub fn take_stdin(&self) -> Option<ChildStdin> {
+        self.core.stdin.take()
+    }
+
+    /// The pipe from its standard output, once.
+    pub fn take_stdout(&self) -> Option<ChildStdout> {
+        self.core.outputs().stdout.take()
+    }
+
+    /// The pipe from its standard error, once.
+    pub fn take_stderr(&self) -> Option<ChildStderr> {
+        self.core.outputs().stderr.take()
+    }
+
+    // ---- waiting
+
+    /// Waits until it has exited. Leaves its standard input open.
+    ///
+    /// Any number of threads may wait, also after the exit; all get the same. It wakes by the kernel's word, beside the
+    /// reactor: it may return before the [`Exited`](crate::EventKind::Exited) event arrives.
+    ///
+    /// # Errors
+    ///
+    /// [`ShutDown`](ErrorKind::ShutDown) and [`ReactorGone`](ErrorKind::ReactorGone) if it had not exited by then.
+    pub fn wait(&self) -> Result<Exit> {
+        match self.core.wait(None)? {
+            Some(exit) => Ok(exit),
+            // Without a deadline there is no time-out.
+            None => Err(Error::new(ErrorKind::TimedOut, "wait").with_pid(self.pid())),
+        }
+    }
+
+    /// Waits until it has exited or the deadline is reached; a deadline in the past is just a look.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait`](Self::wait).
+    pub fn wait_deadline(&self, deadline: Instant) -> Result<Option<Exit>> {
+        self.core.wait(Some(deadline))
+    }
+
+    /// Waits until it has exited, for that long at most; zero is just a look, and `Duration::MAX` for ever.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait`](Self::wait).
+    pub fn wait_timeout(&self, timeout: Duration) -> Result<Option<Exit>> {
+        // A time that does not fit into an `Instant` is never over.
+        self.core.wait(reactor::now().checked_add(timeout))
+    }
+
+    /// Looks whether it has exited.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`wait`](Self::wait).
+    pub fn try_wait(&self) -> Result<Option<Exit>> {
+        self.core.wait(Some(reactor::now()))
+    }
+
+    /// A channel that gets its exit, once: now if it has exited. It cannot lag, and it is disconnected after that; without
+    /// an exit only when the registry is gone.
+    pub fn exit_receiver(&self) -> Receiver<Exit> {
+        let (sender, receiver) = crossbeam_channel::bounded(1);
+        self.core.tell_exit(sender);
+        receiver
+    }
+
+    // ---- signals
+
+    /// Sends a signal to this process alone.
+    ///
+    /// # Errors
+    ///
+    /// [`AlreadyExited`](ErrorKind::AlreadyExited) if it is known to have exited;
+    /// [`NotPermitted`](ErrorKind::NotPermitted) (`EPERM`): it lives, and runs as somebody else;
+    /// [`ShutDown`](ErrorKind::ShutDown), [`ReactorGone`](ErrorKind::ReactorGone).
+    pub fn signal(&self, signal: Signal) -> Result<()> {
+        const OPERATION: &str = "signal";
+        let exited = || Error::new(ErrorKind::AlreadyExited, OPERATION).with_pid(self.pid());
+        if self.core.exit().is_some() {
+            return Err(exited());
+        }
+        let process = self.id();
+        let answer = self.core.shared.call(OPERATION, |reply| Message::Signal {
+            process,
+            signal,
+            reply,
+        })?;
+        match answer {
+            Answer::Done(result) => result,
+            Answer::AlreadyExited => Err(exited()),
+            _ => Err(misanswered(OPERATION)),
+        }
+    }
+
+    /// Sends SIGKILL to this process alone, and does not wait for its death.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`signal`](Self::signal).
+    pub fn kill(&self) -> Result<()> {
+        self.signal(Signal::KILL)
+    }
+
+    /// Ends this process and the group that it leads by `policy`, and blocks until its death is confirmed or the time to
+    /// confirm is over.
+    ///
+    /// A stop, or an end of its session, that is under way is joined: its rungs stay, and the earlier SIGKILL holds. One that
+    /// has exited is reported as [`How::AlreadyGone`].
+    ///
+    /// # Errors
+    ///
+    /// A process that survives is in the report. [`ShutDown`](ErrorKind::ShutDown) and
+    /// [`ReactorGone`](ErrorKind::ReactorGone) are errors.
+    pub fn stop(&self, policy: &StopPolicy) -> Result<MemberReport> {
+        const OPERATION: &str = "stop";
+        if let Some(exit) = self.core.exit() {
+            return Ok(self.gone_before(exit.clone()));
+        }
+        let process = self.id();
+        let policy = policy.clone();
+        let answer = self.core.shared.call(OPERATION, |reply| Message::Stop {
+            process,
+            policy,
+            reply,
+        })?;
+        match answer {
+            Answer::Member(report) => Ok(report),
+            Answer::AlreadyExited => Ok(self.gone_before(self.wait()?)),
+            _ => Err(misanswered(OPERATION)),
+        }
+    }
+
+    fn gone_before(&self, exit: Exit) -> MemberReport {
+        MemberReport {
+            process: self.id(),
+            pid: self.pid(),
+            origin: self.origin(),
+            label: self.core.facts.label.clone(),
+            command_line: Arc::clone(&self.core.facts.command_line),
+            how: How::AlreadyGone,
+            exit: Some(exit),
+            took: Duration::ZERO,
+        }
+    }
+}
+
+impl PartialEq for Process {
+    fn eq(&self, other: &Self) -> bool {
+        self.key() == other.key()
+    }
+}
+
+impl Eq for Process {}
+
+impl Hash for Process {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.key().hash(state);
+    }
+}
+
+impl Process {
+    fn key(&self) -> (u64, ProcessId) {
+        (self.core.shared.number, self.id())
+    }
+}
+
+impl fmt::Debug for Process {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Process")
+            .field("id", &self.id())
+            .field("pid", &self.pid())
+            .field("session", &self.session())
+            .field("label", &self.label())
+            .field("exit", &self.core.exit())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Core {
+    pub(crate) fn outputs(&self) -> MutexGuard<'_, Outputs> {
+        // Its fields are taken one at a time.
+        self.outputs
+            .lock()
+            .unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+}

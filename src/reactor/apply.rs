@@ -1,0 +1,327 @@
+//! Carries out what the machine wants, one effect at a time.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Instant;
+
+use log::Level;
+use rustix::io::Errno as Raw;
+
+use super::mailbox::{Mail, Message};
+use super::run::{Reactor, Sink, not_found_out};
+use super::shared::{Core, ExitLook, relation};
+use crate::event::Reason;
+use crate::exit::{Exit, Status, StatusSource};
+use crate::machine::{
+    Action, Answer, Effect, Errno, Looked, OpId, Outcome, ReplyId, Target as Whom,
+};
+use crate::report::SurvivalCause;
+use crate::session::ProcessId;
+use crate::signal::Signal;
+use crate::sys::{self, Look, Pin, Target};
+
+/// An errand: why is this process still alive?
+#[derive(Debug)]
+pub(crate) struct Inspection {
+    op: OpId,
+    core: Arc<Core>,
+    mail: Mail,
+}
+
+impl Reactor {
+    /// Does it. An outcome that is there at once is returned, one that takes time comes back by mail.
+    pub(super) fn perform(&mut self, effect: Effect, now: Instant) -> Option<Outcome> {
+        match effect.action {
+            Action::Look { process, settle } => Some(Outcome::Looked(self.look(process, settle))),
+            Action::Signal {
+                process,
+                target,
+                signal,
+                asked,
+            } => Some(Outcome::Signalled(
+                self.signal(process, target, signal, asked),
+            )),
+            Action::ProbeGroup { process } => Some(Outcome::GroupProbed {
+                occupied: self.is_group_occupied(process),
+            }),
+            Action::Inspect { process } => self.begin_inspection(effect.op, process),
+            Action::CloseGate {
+                session,
+                create,
+                reason,
+            } => {
+                let closed = self.shared.gate.close(session, create, reason);
+                let (life, tokens) = match closed {
+                    Some(closed) => (Some(closed.life), closed.tokens),
+                    None => (None, Vec::new()),
+                };
+                Some(Outcome::GateClosed { life, tokens })
+            }
+            Action::CloseAllGates { reason } => {
+                Some(Outcome::AllGatesClosed(self.shared.gate.close_all(reason)))
+            }
+            Action::CloseStdin { process } => {
+                if let Some(core) = self.watchlist.get(process) {
+                    core.stdin.close();
+                }
+                None
+            }
+            Action::Retire { process, reap } => self.retire(process, reap),
+            Action::Release { process, reap } => self.release(process, reap),
+            Action::Reject { process } => self.reject(process),
+            Action::Publish(notice) => {
+                self.journal.notice(&notice);
+                self.publisher.publish(&notice, now);
+                None
+            }
+            Action::OpenGate { session, life } => {
+                self.shared.gate.reopen(session, life);
+                None
+            }
+            Action::Reply { to, answer } => self.answer(to, answer),
+            Action::Finish => {
+                self.finished = true;
+                None
+            }
+        }
+    }
+
+    /// Without reaping. What is found fills the cell at once: the machine hears what the cell holds, which may be
+    /// what a waiter saw first.
+    fn look(&self, process: ProcessId, settle: bool) -> Looked {
+        let Some(core) = self.watchlist.get(process) else {
+            return Looked::Alive;
+        };
+        if let Some(exit) = core.exit() {
+            let exit = exit.clone();
+            core.close();
+            return Looked::Exited(exit);
+        }
+        let Some(pin) = core.pin() else {
+            return Looked::Alive;
+        };
+        let found = match pin.look(relation(core.facts.relation), &self.shared.facilities) {
+            Ok(Look::Alive) => return Looked::Alive,
+            Ok(Look::Held) => return Looked::Held,
+            Ok(Look::Dead) if !settle => return Looked::Dead,
+            Ok(Look::Dead) => ExitLook {
+                status: Status::Unknown,
+                source: StatusSource::Unavailable,
+                usage: None,
+            },
+            Ok(Look::Exited {
+                status,
+                source,
+                usage,
+            }) => ExitLook {
+                status,
+                source,
+                usage,
+            },
+            Err(error) => {
+                // Nothing is concluded from an errno: it is looked at again.
+                let pid = core.facts.pid;
+                self.journal.say(Level::Error, || {
+                    format!("cannot look at pid {pid}: {error}")
+                });
+                return Looked::Held;
+            }
+        };
+        Looked::Exited(conclude(core, found))
+    }
+
+    /// Sends a signal, and notes for the exit what was asked. What was noted is taken back if nothing was sent.
+    fn signal(
+        &self,
+        process: ProcessId,
+        target: Whom,
+        signal: Signal,
+        asked: Option<Reason>,
+    ) -> Result<(), Errno> {
+        let Some(core) = self.watchlist.get(process) else {
+            return Err(Errno::NoSuchProcess);
+        };
+        let Some(pin) = core.pin() else {
+            return Err(Errno::NoSuchProcess);
+        };
+        let before = asked.map(|reason| core.set_asked(signal, reason));
+        let sent = match target {
+            Whom::Process => self.send_signal(Target::Process(&pin), signal.as_raw()),
+            Whom::Group => self.signal_group(&pin, signal),
+            Whom::Remnant { reaped } => self.send_signal(
+                Target::Group {
+                    leader: &pin,
+                    reaped,
+                },
+                signal.as_raw(),
+            ),
+        };
+        if let (Err(_), Some(before)) = (&sent, before) {
+            core.restore_asked(before);
+        }
+        sent.map_err(|error| match Raw::from_io_error(&error) {
+            Some(Raw::PERM) => Errno::NotPermitted,
+            Some(Raw::SRCH) => Errno::NoSuchProcess,
+            Some(raw) => Errno::Other(raw.raw_os_error()),
+            None => {
+                let pid = pin.pid();
+                self.journal
+                    .say(Level::Error, || format!("no signal to pid {pid}: {error}"));
+                Errno::Other(Raw::INVAL.raw_os_error())
+            }
+        })
+    }
+
+    /// A group and its leader. The group comes first: one call reaches all that is in it, however it forks. The
+    /// answer is the leader's own, since a group's answer says nothing about any one process in it.
+    fn signal_group(&self, pin: &Pin, signal: Signal) -> io::Result<()> {
+        let group = Target::Group {
+            leader: pin,
+            reaped: false,
+        };
+        let sent = self.send_signal(group, signal.as_raw());
+        // ESRCH: the leader has left its group, and nobody is in it. EPERM: all in it run as somebody else.
+        if let Err(error) = &sent {
+            if !matches!(Raw::from_io_error(error), Some(Raw::SRCH | Raw::PERM)) {
+                let pid = pin.pid();
+                self.journal
+                    .say(Level::Warn, || format!("no signal to group {pid}: {error}"));
+            }
+        }
+        // SIGKILL may be sent twice; a second SIGINT means something else than the first.
+        let reached =
+            sent.is_ok() && signal != Signal::KILL && sys::leads_group(pin.pid()).unwrap_or(true);
+        if reached {
+            Ok(())
+        } else {
+            self.send_signal(Target::Process(pin), signal.as_raw())
+        }
+    }
+
+    fn is_group_occupied(&self, process: ProcessId) -> bool {
+        let Some(pin) = self.watchlist.get(process).and_then(|core| core.pin()) else {
+            return false;
+        };
+        match self.send_signal(
+            Target::Group {
+                leader: &pin,
+                reaped: true,
+            },
+            0,
+        ) {
+            // EPERM, too, says that somebody is in it.
+            Ok(()) => true,
+            Err(error) => Raw::from_io_error(&error) == Some(Raw::PERM),
+        }
+    }
+
+    /// Takes it out of the poll before its zombie goes: two edges come from one exit, and the second would be for a
+    /// descriptor that is closed by then.
+    fn retire(&self, process: ProcessId, reap: bool) -> Option<Outcome> {
+        let core = self.watchlist.get(process)?;
+        core.stdin.close();
+        if let Some(pin) = core.pin() {
+            self.unwatch(&pin);
+            if reap {
+                self.reap(&pin);
+            }
+        }
+        None
+    }
+
+    fn release(&mut self, process: ProcessId, reap: bool) -> Option<Outcome> {
+        if let (true, Some(pin)) = (
+            reap,
+            self.watchlist.get(process).and_then(|core| core.pin()),
+        ) {
+            self.reap(&pin);
+        }
+        self.watchlist.remove(process);
+        None
+    }
+
+    fn reject(&mut self, process: ProcessId) -> Option<Outcome> {
+        let core = Arc::clone(self.watchlist.get(process)?);
+        if let Some(pin) = core.pin() {
+            self.unwatch(&pin);
+        }
+        core.vacate();
+        self.shared.gate.dismiss(core.session, process);
+        self.watchlist.remove(process);
+        None
+    }
+
+    fn unwatch(&self, pin: &Pin) {
+        if let Err(error) = self.shared.watch.remove(pin) {
+            // It is in the poll from its registration on: this would be a descriptor closed by the host.
+            let pid = pin.pid();
+            self.journal.say(Level::Error, || {
+                format!("cannot stop watching pid {pid}: {error}")
+            });
+        }
+    }
+
+    fn reap(&self, pin: &Pin) {
+        match pin.reap() {
+            // `false`: the host reaped it, or ignores SIGCHLD. It is gone either way.
+            Ok(true | false) => {}
+            Err(error) => {
+                let pid = pin.pid();
+                self.journal
+                    .say(Level::Error, || format!("cannot reap pid {pid}: {error}"));
+            }
+        }
+    }
+
+    fn begin_inspection(&self, op: OpId, process: ProcessId) -> Option<Outcome> {
+        let Some(core) = self.watchlist.get(process) else {
+            return Some(not_found_out());
+        };
+        let errand = Inspection {
+            op,
+            core: Arc::clone(core),
+            mail: self.later(),
+        };
+        match self.inspections.push(errand) {
+            Ok(()) => None,
+            // EAGAIN: there is no thread to be had.
+            Err(_errand) => Some(not_found_out()),
+        }
+    }
+
+    /// A caller that has gone away is not missed.
+    fn answer(&mut self, to: ReplyId, answer: Answer) -> Option<Outcome> {
+        match (self.sinks.remove(&to)?, answer) {
+            (Sink::Ended(ended), Answer::Report(report)) => ended.fill(report),
+            (Sink::Answer(sender), answer) => drop(sender.send(answer)),
+            (Sink::Ended(_closed_empty), _) => {
+                debug_assert!(false, "an end is answered by a report")
+            }
+        }
+        None
+    }
+}
+
+/// Tells the exit to everybody, and returns what they hear.
+fn conclude(core: &Core, found: ExitLook) -> Exit {
+    let exit = core.settle(core.complete(found)).clone();
+    core.close();
+    exit
+}
+
+/// On a helper's thread: reads below `/proc`.
+pub(super) fn inspect(errand: Inspection) {
+    let Inspection { op, core, mail } = errand;
+    let cause = match sys::why_alive(core.facts.pid) {
+        Ok(condition) if condition.tracer != 0 => Some(SurvivalCause::Traced {
+            by: condition.tracer,
+        }),
+        Ok(condition) if condition.state == 'D' => Some(SurvivalCause::Uninterruptible),
+        Ok(_) | Err(_) => None,
+    };
+    // A reactor that is gone does not want to know.
+    drop(mail.send(Message::Done {
+        op,
+        outcome: Outcome::Inspected(cause),
+    }));
+}

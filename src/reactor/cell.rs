@@ -1,0 +1,128 @@
+//! A value that is written once and waited for by any number of threads.
+
+use std::sync::{Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::time::Instant;
+
+use super::clock;
+
+/// A cell that the first writer fills, or that is closed empty: then nobody will ever fill it.
+#[derive(Debug)]
+pub(crate) struct Cell<T> {
+    value: OnceLock<T>,
+    closed: Mutex<bool>,
+    changed: Condvar,
+}
+
+/// What waiting for a cell came to.
+#[derive(Debug)]
+pub(crate) enum Waited<'a, T> {
+    Filled(&'a T),
+    /// Nobody is left to fill it.
+    Closed,
+    TimedOut,
+}
+
+impl<T> Default for Cell<T> {
+    fn default() -> Self {
+        Self {
+            value: OnceLock::new(),
+            closed: Mutex::new(false),
+            changed: Condvar::new(),
+        }
+    }
+}
+
+impl<T> Cell<T> {
+    /// The value, if it is there.
+    pub(crate) fn peek(&self) -> Option<&T> {
+        self.value.get()
+    }
+
+    /// Fills the cell unless somebody was earlier, and returns what it holds. Waiters wake at [`close`](Self::close).
+    pub(crate) fn fill(&self, value: T) -> &T {
+        self.value.get_or_init(|| value)
+    }
+
+    /// Says that nothing will change any more, and wakes everybody.
+    pub(crate) fn close(&self) {
+        *self.lock() = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits until the cell is filled or closed. `None` is for ever; the past is just a look.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Waited<'_, T> {
+        let mut closed = self.lock();
+        loop {
+            // Looked at under the lock: a cell that is filled and closed after this look has to take the lock to say
+            // so, and finds us waiting.
+            if let Some(value) = self.value.get() {
+                return Waited::Filled(value);
+            }
+            if *closed {
+                return Waited::Closed;
+            }
+            closed = match deadline {
+                None => self
+                    .changed
+                    .wait(closed)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(deadline) => {
+                    let left = deadline.saturating_duration_since(clock::now());
+                    if left.is_zero() {
+                        return Waited::TimedOut;
+                    }
+                    self.changed
+                        .wait_timeout(closed, left)
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .0
+                }
+            };
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, bool> {
+        // A bool has no state in between that a panic could leave behind.
+        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_first_writer_wins() {
+        let cell = Cell::default();
+        assert_eq!(*cell.fill(1), 1);
+        assert_eq!(*cell.fill(2), 1);
+        assert_eq!(cell.peek(), Some(&1));
+    }
+
+    #[test]
+    fn a_waiter_is_woken_by_a_value_and_by_an_empty_close() {
+        for fill in [true, false] {
+            let cell: Arc<Cell<u32>> = Arc::default();
+            let waiter = std::thread::spawn({
+                let cell = Arc::clone(&cell);
+                move || matches!(cell.wait(None), Waited::Filled(7))
+            });
+            if fill {
+                cell.fill(7);
+            }
+            cell.close();
+            assert_eq!(waiter.join().unwrap(), fill);
+        }
+    }
+
+    #[test]
+    fn the_past_is_just_a_look() {
+        let cell: Cell<u32> = Cell::default();
+        let past = clock::now().checked_sub(Duration::from_millis(1));
+        assert!(matches!(cell.wait(past), Waited::TimedOut));
+        cell.fill(3);
+        assert!(matches!(cell.wait(past), Waited::Filled(3)));
+    }
+}

@@ -1,0 +1,233 @@
+//! The gate as threads see it: behind a lock, with a queue for slots, and with guards that give back what they took.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
+
+use super::mailbox::{Mail, Message};
+use crate::event::Reason;
+use crate::limits::Limits;
+use crate::machine::{Closed, Gate, Refused, Reservation, TicketId};
+use crate::session::{Life, ProcessId, SessionId};
+
+/// What a ticket in the queue is served.
+type Served = Result<Reservation, Refused>;
+
+#[derive(Debug)]
+pub(crate) struct SharedGate(Mutex<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    gate: Gate,
+    waiting: HashMap<TicketId, Sender<Served>>,
+}
+
+/// Why a spawn may not begin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum NoToken {
+    Refused(Refused),
+    /// A slot was waited for, and none became free in time.
+    TimedOut,
+}
+
+impl SharedGate {
+    pub(crate) fn new(limits: Limits) -> Self {
+        Self(Mutex::new(Inner {
+            gate: Gate::new(limits),
+            waiting: HashMap::new(),
+        }))
+    }
+
+    /// Takes a token. With a deadline, waits for a slot until then: first come, first served.
+    pub(crate) fn enter(
+        self: &Arc<Self>,
+        session: SessionId,
+        deadline: Option<Instant>,
+        mail: &Mail,
+    ) -> Result<Spawning, NoToken> {
+        let reservation = self.reserve(session, deadline)?;
+        Ok(Spawning {
+            gate: Arc::clone(self),
+            mail: mail.clone(),
+            session,
+            reservation,
+            open: true,
+        })
+    }
+
+    fn reserve(
+        &self,
+        session: SessionId,
+        deadline: Option<Instant>,
+    ) -> Result<Reservation, NoToken> {
+        let mut inner = self.lock();
+        let refused = match (inner.gate.reserve(session), deadline) {
+            (Ok(reservation), _) => return Ok(reservation),
+            (Err(Refused::Full { .. } | Refused::SessionFull { .. }), Some(_)) => None,
+            (Err(refused), _) => Some(refused),
+        };
+        if let Some(refused) = refused {
+            return Err(NoToken::Refused(refused));
+        }
+        let ticket = inner.gate.enqueue(session);
+        let (serve, served) = bounded(1);
+        inner.waiting.insert(ticket, serve);
+        drop(inner);
+        let answer = match deadline {
+            Some(deadline) => served.recv_deadline(deadline),
+            None => served.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        };
+        match answer {
+            Ok(answer) => answer.map_err(NoToken::Refused),
+            Err(RecvTimeoutError::Disconnected) => Err(NoToken::Refused(Refused::ShutDown)),
+            Err(RecvTimeoutError::Timeout) => {
+                let mut inner = self.lock();
+                inner.waiting.remove(&ticket);
+                if inner.gate.leave(ticket) {
+                    return Err(NoToken::TimedOut);
+                }
+                drop(inner);
+                // Served between the time-out and the lock: the answer is in the channel.
+                match served.try_recv() {
+                    Ok(answer) => answer.map_err(NoToken::Refused),
+                    Err(_) => Err(NoToken::TimedOut),
+                }
+            }
+        }
+    }
+
+    /// The machine has taken in what this token stood for.
+    pub(crate) fn landed(&self, session: SessionId, process: ProcessId) {
+        self.lock().gate.landed(session, process);
+    }
+
+    /// The machine has not taken it in.
+    pub(crate) fn dismiss(&self, session: SessionId, process: ProcessId) {
+        self.lock().gate.dismiss(session, process);
+    }
+
+    pub(crate) fn close(&self, session: SessionId, create: bool, reason: Reason) -> Option<Closed> {
+        let mut inner = self.lock();
+        let closed = inner.gate.close(session, create, reason);
+        inner.serve();
+        closed
+    }
+
+    pub(crate) fn close_all(&self, reason: Reason) -> Vec<Closed> {
+        let mut inner = self.lock();
+        let closed = inner.gate.close_all(reason);
+        inner.serve();
+        closed
+    }
+
+    pub(crate) fn reopen(&self, session: SessionId, life: Life) {
+        self.lock().gate.reopen(session, life);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        // The table is changed by calls that do not panic between two of its fields.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// Hands out what has become free.
+    fn serve(&mut self) {
+        for (ticket, answer) in self.gate.serve() {
+            let Some(waiting) = self.waiting.remove(&ticket) else {
+                continue;
+            };
+            // There is room for the one answer, and the receiver leaves the queue, under this lock, before it goes.
+            let _room_for_one = waiting.try_send(answer);
+        }
+    }
+}
+
+/// A spawn under way: a token, and the slot that goes with it. Dropped on the way, also by a panic, it gives both
+/// back and says so: an end may be waiting for exactly this token.
+#[derive(Debug)]
+pub(crate) struct Spawning {
+    gate: Arc<SharedGate>,
+    mail: Mail,
+    session: SessionId,
+    reservation: Reservation,
+    open: bool,
+}
+
+impl Spawning {
+    pub(crate) fn process(&self) -> ProcessId {
+        self.reservation.process
+    }
+
+    pub(crate) fn life(&self) -> Life {
+        self.reservation.life
+    }
+
+    pub(crate) fn session(&self) -> SessionId {
+        self.session
+    }
+
+    /// Hands the process over by `send`, which gets the slot and is told whether the session was closed in the
+    /// meantime. It runs under the lock: whoever closes the session later finds the token out, and waits for what
+    /// was sent. The token stays out until the reactor has taken the process in.
+    pub(crate) fn hand_over<T>(mut self, send: impl FnOnce(Slot, bool) -> T) -> T {
+        self.open = false;
+        let slot = Slot {
+            gate: Arc::clone(&self.gate),
+            life: self.reservation.life,
+        };
+        let inner = self.gate.lock();
+        let doomed = inner.gate.is_doomed(self.session, self.reservation.life);
+        let sent = send(slot, doomed);
+        drop(inner);
+        sent
+    }
+
+    /// Hands over a process that exists already, unless the session was closed in the meantime: then it is not taken,
+    /// and the token goes back.
+    pub(crate) fn offer<T>(mut self, send: impl FnOnce(Slot) -> T) -> Option<T> {
+        let gate = Arc::clone(&self.gate);
+        let inner = gate.lock();
+        if inner.gate.is_doomed(self.session, self.reservation.life) {
+            // Before the token goes back, which takes the lock.
+            drop(inner);
+            return None;
+        }
+        self.open = false;
+        Some(send(Slot {
+            gate: Arc::clone(&self.gate),
+            life: self.reservation.life,
+        }))
+    }
+}
+
+impl Drop for Spawning {
+    fn drop(&mut self) {
+        if !self.open {
+            return;
+        }
+        let Reservation { process, life } = self.reservation;
+        let mut inner = self.gate.lock();
+        inner.gate.abort(self.session, process);
+        inner.serve();
+        // A reactor that is gone waits for nobody.
+        drop(self.mail.send(Message::Aborted { process, life }));
+    }
+}
+
+/// A slot that a process fills until its death is confirmed.
+#[derive(Debug)]
+pub(crate) struct Slot {
+    gate: Arc<SharedGate>,
+    life: Life,
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut inner = self.gate.lock();
+        inner.gate.release(self.life);
+        inner.serve();
+    }
+}

@@ -1,0 +1,110 @@
+//! Threads for what can block, alive only while there is something to do.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crate::sys;
+
+/// A bounded queue whose items one thread works off. The thread starts with the first item and ends after the last.
+#[derive(Debug)]
+pub(crate) struct Errands<T>(Arc<Queue<T>>);
+
+#[derive(Debug)]
+struct Queue<T> {
+    name: String,
+    capacity: usize,
+    work: fn(T),
+    state: Mutex<State<T>>,
+    refused: AtomicU64,
+}
+
+#[derive(Debug)]
+struct State<T> {
+    items: VecDeque<T>,
+    running: bool,
+}
+
+impl<T: Send + 'static> Errands<T> {
+    /// `name` is the thread's; `work` does one item, and may block.
+    pub(crate) fn new(name: String, capacity: usize, work: fn(T)) -> Self {
+        let state = Mutex::new(State {
+            items: VecDeque::new(),
+            running: false,
+        });
+        Self(Arc::new(Queue {
+            name,
+            capacity,
+            work,
+            state,
+            refused: AtomicU64::new(0),
+        }))
+    }
+
+    /// Leaves an item to the thread. It comes back if the queue is full or there is no thread to be had.
+    pub(crate) fn push(&self, item: T) -> Result<(), T> {
+        let mut state = self.0.lock();
+        if state.items.len() >= self.0.capacity {
+            self.0.refused.fetch_add(1, Ordering::Relaxed);
+            return Err(item);
+        }
+        state.items.push_back(item);
+        if state.running {
+            return Ok(());
+        }
+        let queue = Arc::clone(&self.0);
+        match std::thread::Builder::new()
+            .name(self.0.name.clone())
+            .spawn(move || queue.work_off())
+        {
+            Ok(_detached) => {
+                state.running = true;
+                Ok(())
+            }
+            Err(_eagain) => {
+                self.0.refused.fetch_add(1, Ordering::Relaxed);
+                // It was pushed a few lines above.
+                state.items.pop_back().map_or(Ok(()), Err)
+            }
+        }
+    }
+
+    /// Counts items as refused that were none of ours to begin with.
+    pub(crate) fn refuse(&self, items: u64) {
+        self.0.refused.fetch_add(items, Ordering::Relaxed);
+    }
+
+    /// How many items were refused since this was asked last.
+    pub(crate) fn take_refused(&self) -> u64 {
+        self.0.refused.swap(0, Ordering::Relaxed)
+    }
+}
+
+impl<T> Queue<T> {
+    fn work_off(&self) {
+        sys::block_all_signals();
+        loop {
+            let item = {
+                let mut state = self.lock();
+                match state.items.pop_front() {
+                    Some(item) => item,
+                    None => {
+                        // Under the lock: whoever pushes next sees that a new thread is needed.
+                        state.running = false;
+                        return;
+                    }
+                }
+            };
+            // The host's code (its logger) may panic; the next item is none of its business.
+            let work = std::panic::AssertUnwindSafe(|| (self.work)(item));
+            if std::panic::catch_unwind(work).is_err() {
+                self.refused.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State<T>> {
+        // Nothing in a critical section panics.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

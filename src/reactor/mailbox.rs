@@ -1,0 +1,157 @@
+//! What threads send to the reactor, and how they wake it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use super::cell::Cell;
+use super::shared::Core;
+use super::watchlist::Watchlist;
+use crate::event::{Event, EventMask, Reason};
+use crate::machine::{Answer, Machine, OpId, Outcome};
+use crate::report::SessionReport;
+use crate::session::{Life, ProcessId, SessionId};
+use crate::signal::Signal;
+use crate::stop::StopPolicy;
+
+/// A report that is waited for.
+pub(crate) type EndingCell = Cell<SessionReport>;
+
+/// One thing that a thread tells the reactor. Messages are handled in the order in which they were sent.
+pub(crate) enum Message {
+    Born(Newborn),
+    Aborted {
+        process: ProcessId,
+        life: Life,
+    },
+    End {
+        session: SessionId,
+        policy: StopPolicy,
+        reason: Reason,
+        to: Ended,
+    },
+    Stop {
+        process: ProcessId,
+        policy: StopPolicy,
+        reply: Sender<Answer>,
+    },
+    Signal {
+        process: ProcessId,
+        signal: Signal,
+        reply: Sender<Answer>,
+    },
+    SignalSession {
+        session: SessionId,
+        signal: Signal,
+        reply: Sender<Answer>,
+    },
+    Shutdown {
+        policy: StopPolicy,
+        reason: Reason,
+        reply: Sender<Answer>,
+    },
+    Subscribe {
+        mask: EventMask,
+        events: Sender<Event>,
+        capacity: usize,
+        done: Sender<()>,
+    },
+    /// Reads what the reactor knows.
+    Ask(Question),
+    /// A helper has done its errand.
+    Done {
+        op: OpId,
+        outcome: Outcome,
+    },
+    /// End now, and leave every process as it is.
+    Halt,
+}
+
+/// A question, asked and answered on the reactor's thread. It must not block.
+pub(crate) type Question = Box<dyn FnOnce(&Machine, &Watchlist, Instant) + Send>;
+
+/// A process that was started, adopted or attached.
+pub(crate) struct Newborn {
+    pub(crate) core: Arc<Core>,
+    /// Its session was closed in the meantime, and no handle to it is given out.
+    pub(crate) raced: bool,
+    /// Who waits to hear under which id it is known.
+    pub(crate) reply: Option<Sender<Answer>>,
+}
+
+/// Where the report of an end goes: a cell for those who wait, a channel for those who select.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) cell: Arc<EndingCell>,
+    pub(crate) channel: Sender<SessionReport>,
+}
+
+impl Ended {
+    pub(crate) fn fill(self, report: SessionReport) {
+        self.cell.fill(report.clone());
+        // The channel has room for the one report that is ever sent; an error says that nobody selects on it.
+        drop(self.channel.try_send(report));
+    }
+}
+
+/// Without an answer, too, the waiters go on: they find the cell closed and empty.
+impl Drop for Ended {
+    fn drop(&mut self) {
+        self.cell.close();
+    }
+}
+
+/// The sending end.
+#[derive(Clone, Debug)]
+pub(crate) struct Mail {
+    sender: Sender<Message>,
+    waker: Arc<mio::Waker>,
+    /// The reactor has been woken and has not begun to drain since: one wake-up is enough.
+    woken: Arc<AtomicBool>,
+}
+
+/// The receiving end.
+#[derive(Debug)]
+pub(crate) struct Mailbox {
+    receiver: Receiver<Message>,
+    woken: Arc<AtomicBool>,
+}
+
+/// The reactor is gone, and the message with it.
+#[derive(Debug)]
+pub(crate) struct Undelivered;
+
+/// A mailbox whose reactor is woken by `waker`.
+pub(crate) fn mailbox(waker: Arc<mio::Waker>) -> (Mail, Mailbox) {
+    let (sender, receiver) = unbounded();
+    let woken = Arc::new(AtomicBool::new(false));
+    let mail = Mail {
+        sender,
+        waker,
+        woken: Arc::clone(&woken),
+    };
+    (mail, Mailbox { receiver, woken })
+}
+
+impl Mail {
+    /// Sends without waiting. The wake-up comes after the send, so that the reactor finds what it was woken for.
+    pub(crate) fn send(&self, message: Message) -> Result<(), Undelivered> {
+        self.sender.send(message).map_err(|_gone| Undelivered)?;
+        if !self.woken.swap(true, Ordering::SeqCst) && self.waker.wake().is_err() {
+            // EAGAIN is a counter that is full, and so a reactor that wakes anyhow; mio deals with that. No other error
+            // is known for a descriptor that we hold; should there be one, the next sender tries again.
+            self.woken.store(false, Ordering::SeqCst);
+        }
+        Ok(())
+    }
+}
+
+impl Mailbox {
+    /// Takes all that has been sent. Whoever sends after this wakes the reactor again.
+    pub(crate) fn drain(&self, into: &mut Vec<Message>) {
+        self.woken.store(false, Ordering::SeqCst);
+        into.extend(self.receiver.try_iter());
+    }
+}

@@ -1,0 +1,39 @@
+//! Does what the [machine](crate::machine) decides.
+//!
+//! One thread sleeps in the poll and wakes for exits, for requests and for one timer. It is the only place with a
+//! poll and side effects, and it never blocks on anything but that poll: what can block (the host's logger, another
+//! process's entries below `/proc`) runs on [helper threads](helpers) that start when there is something to do and
+//! end when there is not.
+//!
+//! # One wake-up
+//!
+//! 1. Drain the mailbox.
+//! 2. Look at the poll once more without waiting: an exit that happened before one of those requests was sent is
+//!    seen before that request is handled.
+//! 3. Hand in exits, then requests, then the timer.
+//!
+//! # When it is gone
+//!
+//! Its end of a pipe closes with it, and with that every waiter wakes; its end of the mailbox closes, and with that
+//! every request fails. A panic is caught, and ends it in the same way: callers get
+//! [`ErrorKind::ReactorGone`](crate::ErrorKind::ReactorGone), none hangs.
+
+mod apply;
+mod cell;
+mod clock;
+mod gate;
+mod helpers;
+mod journal;
+mod mailbox;
+mod publish;
+mod run;
+mod shared;
+mod watchlist;
+
+pub(crate) use self::cell::Waited;
+pub(crate) use self::clock::now;
+pub(crate) use self::gate::{NoToken, Spawning};
+pub(crate) use self::mailbox::{Ended, EndingCell, Message, Newborn, Question};
+pub(crate) use self::run::{Config, start};
+pub(crate) use self::shared::{Core, ExitLook, Outputs, Parts, Shared};
+pub(crate) use self::watchlist::Watchlist;

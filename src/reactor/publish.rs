@@ -1,0 +1,201 @@
+//! Events to subscribers, without ever waiting for one of them.
+
+use std::time::Instant;
+
+use crossbeam_channel::{Sender, TrySendError};
+
+use crate::event::{Event, EventKind, EventMask, Lagged};
+use crate::machine::Notice;
+
+/// All subscribers.
+#[derive(Debug, Default)]
+pub(crate) struct Publisher {
+    subscribers: Vec<Subscriber>,
+}
+
+/// One subscriber. Its channel has one place more than `capacity`: that is the marker's.
+#[derive(Debug)]
+struct Subscriber {
+    mask: EventMask,
+    events: Sender<Event>,
+    capacity: usize,
+    /// The number of the next event under its mask, lost or not.
+    next_seq: u64,
+    /// The marker that stands for what is being lost now.
+    marker: Option<Lagged>,
+}
+
+impl Publisher {
+    /// `events` has room for `capacity` events and one marker.
+    pub(super) fn subscribe(&mut self, mask: EventMask, events: Sender<Event>, capacity: usize) {
+        self.subscribers.push(Subscriber {
+            mask,
+            events,
+            capacity,
+            next_seq: 0,
+            marker: None,
+        });
+    }
+
+    /// Tells everybody whose mask has it. Who has gone is forgotten here.
+    pub(super) fn publish(&mut self, notice: &Notice, at: Instant) {
+        let mask = notice.kind.mask();
+        self.subscribers.retain_mut(|subscriber| {
+            !subscriber.mask.intersects(mask) || subscriber.tell(notice, at)
+        });
+    }
+}
+
+impl Subscriber {
+    /// `false`: nobody reads this any more.
+    fn tell(&mut self, notice: &Notice, at: Instant) -> bool {
+        let seq = self.next_seq;
+        self.next_seq += 1;
+        if self.events.len() < self.capacity {
+            // What comes next is not lost: the marker's count is complete.
+            self.marker = None;
+            return self.push(event(notice, seq, at));
+        }
+        if self.marker.as_ref().is_some_and(Lagged::count_one) {
+            return true;
+        }
+        // The first that is lost, or the first since the reader took the marker out: there is room for a marker
+        // either way, the place that only markers use.
+        let marker = Lagged::open();
+        // A new marker has not been closed by anybody.
+        let counted = marker.count_one();
+        debug_assert!(counted, "a marker that nobody has seen was closed");
+        self.marker = Some(marker.clone());
+        let lost = Notice {
+            session: notice.session,
+            process: None,
+            label: None,
+            origin: None,
+            kind: EventKind::Lagged(marker),
+        };
+        let mut event = event(&lost, seq, at);
+        event.session = None;
+        self.push(event)
+    }
+
+    fn push(&self, event: Event) -> bool {
+        match self.events.try_send(event) {
+            Ok(()) => true,
+            Err(TrySendError::Disconnected(_)) => false,
+            Err(TrySendError::Full(_)) => {
+                debug_assert!(
+                    false,
+                    "only the reactor sends, and it has looked at the length"
+                );
+                true
+            }
+        }
+    }
+}
+
+fn event(notice: &Notice, seq: u64, at: Instant) -> Event {
+    Event {
+        seq,
+        at,
+        session: Some(notice.session),
+        process: notice.process,
+        label: notice.label.clone(),
+        origin: notice.origin,
+        kind: notice.kind.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crossbeam_channel::{Receiver, bounded};
+
+    use super::*;
+    use crate::reactor::now;
+    use crate::session::SessionId;
+
+    fn subscribed(capacity: usize) -> (Publisher, Receiver<Event>) {
+        let mut publisher = Publisher::default();
+        let (events, receiver) = bounded(capacity + 1);
+        publisher.subscribe(EventMask::SESSIONS, events, capacity);
+        (publisher, receiver)
+    }
+
+    fn tell(publisher: &mut Publisher, times: usize) {
+        let notice = Notice {
+            session: SessionId(1),
+            process: None,
+            label: None,
+            origin: None,
+            kind: EventKind::SessionEmpty,
+        };
+        for _ in 0..times {
+            publisher.publish(&notice, now());
+        }
+    }
+
+    fn missed(event: &Event) -> Option<u64> {
+        match event.kind() {
+            EventKind::Lagged(lagged) => Some(lagged.missed()),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn the_newest_are_lost_and_one_marker_counts_them() {
+        let (mut publisher, receiver) = subscribed(3);
+        tell(&mut publisher, 10);
+        let got: Vec<_> = receiver.try_iter().collect();
+        assert_eq!(got.len(), 4, "memory is bounded");
+        assert_eq!(got.iter().map(Event::seq).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        assert_eq!(missed(&got[3]), Some(7));
+        tell(&mut publisher, 1);
+        assert_eq!(
+            receiver.try_recv().map(|event| event.seq()),
+            Ok(10),
+            "the numbers count what was lost"
+        );
+    }
+
+    #[test]
+    fn a_marker_that_is_still_in_the_channel_is_closed_by_the_next_event_that_is_not_lost() {
+        let (mut publisher, receiver) = subscribed(2);
+        tell(&mut publisher, 4);
+        assert!(receiver.try_recv().is_ok() && receiver.try_recv().is_ok());
+        tell(&mut publisher, 1);
+        tell(&mut publisher, 3);
+        let got: Vec<_> = receiver.try_iter().collect();
+        assert_eq!(
+            got.iter().map(missed).collect::<Vec<_>>(),
+            [Some(2), None, Some(3)]
+        );
+        assert_eq!(got.iter().map(Event::seq).collect::<Vec<_>>(), [2, 4, 5]);
+    }
+
+    #[test]
+    fn who_does_not_read_any_more_is_forgotten() {
+        let (mut publisher, receiver) = subscribed(2);
+        drop(receiver);
+        tell(&mut publisher, 1);
+        assert!(publisher.subscribers.is_empty());
+    }
+
+    /// Hunts for a loss that is counted nowhere: the reader closes a marker while the publisher counts on it.
+    #[test]
+    fn no_event_is_lost_uncounted_while_a_reader_races_the_publisher() {
+        const EVENTS: usize = 200_000;
+        let (mut publisher, receiver) = subscribed(4);
+        let reader = std::thread::spawn(move || {
+            let mut seen = 0;
+            let mut last = None;
+            for event in &receiver {
+                assert!(last < Some(event.seq()), "the numbers rise");
+                last = Some(event.seq());
+                seen += missed(&event).unwrap_or(1);
+            }
+            seen
+        });
+        tell(&mut publisher, EVENTS);
+        drop(publisher);
+        assert_eq!(reader.join().unwrap(), EVENTS as u64);
+    }
+}

@@ -1,0 +1,356 @@
+//! The loop: wait, gather, hand in, carry out.
+
+use std::collections::HashMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+use log::Level;
+
+use super::apply::Inspection;
+use super::gate::SharedGate;
+use super::helpers::Errands;
+use super::journal::Journal;
+use super::mailbox::{Ended, Mailbox, Message, Newborn, mailbox};
+use super::publish::Publisher;
+use super::shared::{Core, Shared};
+use super::watchlist::Watchlist;
+use super::{apply, clock};
+use crate::limits::Limits;
+use crate::machine::{Answer, Born, IdMap, Input, Machine, Outcome, ReplyId, Request, Settings};
+use crate::session::ProcessId;
+use crate::sys::{self, Facilities, LifelineHolder, Poller, Ready, Target};
+
+/// What a reactor is started with.
+#[derive(Clone, Debug)]
+pub(crate) struct Config {
+    pub(crate) facilities: Facilities,
+    pub(crate) limits: Limits,
+    pub(crate) kept_reports: usize,
+    pub(crate) thread_name: String,
+}
+
+/// Everything that the reactor's thread owns.
+pub(super) struct Reactor {
+    pub(super) machine: Machine,
+    pub(super) shared: Arc<Shared>,
+    pub(super) watchlist: Watchlist,
+    pub(super) publisher: Publisher,
+    pub(super) journal: Journal,
+    pub(super) inspections: Errands<Inspection>,
+    pub(super) sinks: IdMap<ReplyId, Sink>,
+    /// Set by the machine's last effect.
+    pub(super) finished: bool,
+    poller: Poller,
+    mailbox: Mailbox,
+    halted: bool,
+    next_reply: u64,
+    ready: Vec<Ready>,
+    messages: Vec<Message>,
+}
+
+/// Who waits for an answer.
+pub(super) enum Sink {
+    Answer(Sender<Answer>),
+    Ended(Ended),
+}
+
+/// Starts the thread.
+pub(crate) fn start(config: Config) -> std::io::Result<(Arc<Shared>, JoinHandle<()>)> {
+    let poller = Poller::new()?;
+    let (holder, line) = sys::lifeline()?;
+    let (mail, mailbox) = mailbox(poller.waker());
+    let gate = Arc::new(SharedGate::new(config.limits));
+    let shared = Arc::new(Shared::new(
+        mail,
+        gate,
+        poller.watch(),
+        line,
+        config.facilities,
+    ));
+    let settings = Settings {
+        group_after_reap: config.facilities.group_signal,
+        kept_reports: config.kept_reports,
+    };
+    let reactor = Reactor {
+        machine: Machine::new(settings),
+        shared: Arc::clone(&shared),
+        watchlist: Watchlist::default(),
+        publisher: Publisher::default(),
+        journal: Journal::new(&config.thread_name),
+        inspections: Errands::new(
+            format!("{}-look", config.thread_name),
+            usize::MAX,
+            apply::inspect,
+        ),
+        sinks: HashMap::default(),
+        finished: false,
+        poller,
+        mailbox,
+        halted: false,
+        next_reply: 0,
+        ready: Vec::new(),
+        messages: Vec::new(),
+    };
+    let thread = std::thread::Builder::new()
+        .name(config.thread_name)
+        .spawn(move || live(reactor, holder))?;
+    Ok((shared, thread))
+}
+
+/// The thread's whole life. Whatever ends it, everybody who waits is told.
+fn live(mut reactor: Reactor, holder: LifelineHolder) {
+    // The host's signals are for the host's threads.
+    sys::block_all_signals();
+    let ended = catch_unwind(AssertUnwindSafe(|| reactor.run()));
+    let asked_for = matches!(ended, Ok(Ok(())));
+    let text = match &ended {
+        Ok(Ok(())) => None,
+        Ok(Err(error)) => Some(format!("the reactor's poll failed: {error}")),
+        Err(_panic) => Some("the reactor panicked: nothing is watched any more".to_owned()),
+    };
+    if let Some(text) = text {
+        reactor.journal.say(Level::Error, || text);
+    }
+    // First why, then that: whoever finds an end closed looks here for the reason.
+    reactor.shared.set_over(asked_for);
+    reactor.part();
+    drop(holder);
+}
+
+impl Reactor {
+    fn run(&mut self) -> std::io::Result<()> {
+        while !self.finished && !self.halted {
+            self.poller
+                .arm(self.machine.next_deadline(), clock::now())?;
+            self.ready.clear();
+            let mut more = self.poller.wait(true, &mut self.ready)?;
+            self.mailbox.drain(&mut self.messages);
+            // After the mailbox: what exited before a request was sent is handed in before it. And all of it, however
+            // much there is: the timer comes after the last exit.
+            loop {
+                more |= self.poller.wait(false, &mut self.ready)?;
+                if !more {
+                    break;
+                }
+                more = false;
+            }
+            self.exits();
+            self.requests();
+            let now = clock::now();
+            if self.machine.next_deadline().is_some_and(|at| at <= now) {
+                self.input(Input::Timer, now);
+            }
+        }
+        Ok(())
+    }
+
+    fn exits(&mut self) {
+        let mut ready = std::mem::take(&mut self.ready);
+        for event in ready.drain(..) {
+            match event {
+                Ready::Process(key) => {
+                    let process = ProcessId(key);
+                    self.input(Input::Ready { process }, clock::now());
+                }
+                // The mailbox is drained and the deadline looked at on every round.
+                Ready::Mailbox | Ready::Timer => {}
+            }
+        }
+        self.ready = ready;
+    }
+
+    fn requests(&mut self) {
+        let mut messages = std::mem::take(&mut self.messages);
+        for message in messages.drain(..) {
+            self.message(message, clock::now());
+        }
+        self.messages = messages;
+    }
+
+    fn message(&mut self, message: Message, now: Instant) {
+        match message {
+            Message::Born(newborn) => self.born(newborn, now),
+            Message::Aborted { process, life } => self.input(Input::Aborted { process, life }, now),
+            Message::End {
+                session,
+                policy,
+                reason,
+                to,
+            } => {
+                let reply = self.sink(Sink::Ended(to));
+                self.request(
+                    Request::End {
+                        session,
+                        policy,
+                        reason,
+                        reply,
+                    },
+                    now,
+                );
+            }
+            Message::Stop {
+                process,
+                policy,
+                reply,
+            } => {
+                let reply = self.sink(Sink::Answer(reply));
+                self.request(
+                    Request::Stop {
+                        process,
+                        policy,
+                        reply,
+                    },
+                    now,
+                );
+            }
+            Message::Signal {
+                process,
+                signal,
+                reply,
+            } => {
+                let reply = self.sink(Sink::Answer(reply));
+                self.request(
+                    Request::Signal {
+                        process,
+                        signal,
+                        reply,
+                    },
+                    now,
+                );
+            }
+            Message::SignalSession {
+                session,
+                signal,
+                reply,
+            } => {
+                let reply = self.sink(Sink::Answer(reply));
+                self.request(
+                    Request::SignalSession {
+                        session,
+                        signal,
+                        reply,
+                    },
+                    now,
+                );
+            }
+            Message::Shutdown {
+                policy,
+                reason,
+                reply,
+            } => {
+                let reply = self.sink(Sink::Answer(reply));
+                self.request(
+                    Request::Shutdown {
+                        policy,
+                        reason,
+                        reply,
+                    },
+                    now,
+                );
+            }
+            Message::Subscribe {
+                mask,
+                events,
+                capacity,
+                done,
+            } => {
+                self.publisher.subscribe(mask, events, capacity);
+                // In force. The caller waits for this, or has gone.
+                let _or_gone = done.send(());
+            }
+            Message::Ask(question) => question(&self.machine, &self.watchlist, now),
+            Message::Done { op, outcome } => self.input(Input::Done { op, outcome }, now),
+            Message::Halt => self.halted = true,
+        }
+    }
+
+    fn born(&mut self, newborn: Newborn, now: Instant) {
+        let Newborn { core, raced, reply } = newborn;
+        let (session, process) = (core.session, core.process);
+        let born = Born {
+            process: core.process,
+            life: core.life,
+            session: core.session,
+            facts: Arc::clone(&core.facts),
+            raced,
+            reply: reply.map(|reply| self.sink(Sink::Answer(reply))),
+        };
+        self.watchlist.insert(core);
+        self.input(Input::Born(born), now);
+        // Until here its token was out: an end that came before would have waited for it. Where the machine did not
+        // take it in, the token is gone already.
+        self.shared.gate.landed(session, process);
+    }
+
+    fn request(&mut self, request: Request, now: Instant) {
+        self.input(Input::Request(request), now);
+    }
+
+    fn sink(&mut self, sink: Sink) -> ReplyId {
+        self.next_reply += 1;
+        let reply = ReplyId(self.next_reply);
+        self.sinks.insert(reply, sink);
+        reply
+    }
+
+    /// Hands one input in, and carries out what comes of it.
+    fn input(&mut self, input: Input, now: Instant) {
+        self.machine.handle(input, now);
+        while let Some(effect) = self.machine.poll_effect() {
+            let op = effect.op;
+            if let Some(outcome) = self.perform(effect, now) {
+                self.machine.handle(Input::Done { op, outcome }, now);
+            }
+        }
+    }
+
+    /// Leaves everything so that nobody waits in vain.
+    fn part(&mut self) {
+        self.mailbox.drain(&mut self.messages);
+        for message in std::mem::take(&mut self.messages) {
+            if let Message::Born(newborn) = message {
+                // It was started while everything ended. Its handle knows that nobody watches it.
+                self.watchlist.insert(newborn.core);
+            }
+        }
+        self.sinks.clear();
+        let cores = self.watchlist.take();
+        for core in &cores {
+            core.close();
+        }
+        if self.halted {
+            for core in &cores {
+                core.unpin();
+            }
+            return;
+        }
+        let alive: Vec<Arc<Core>> = cores
+            .into_iter()
+            .filter(|core| core.exit().is_none())
+            .collect();
+        let mut wreck = self
+            .shared
+            .wreck
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        wreck.extend(alive);
+    }
+
+    /// Outcomes that come back by mail.
+    pub(super) fn later(&self) -> super::mailbox::Mail {
+        self.shared.mail.clone()
+    }
+
+    /// Whether `target` was reached.
+    pub(super) fn send_signal(&self, target: Target<'_>, signal: i32) -> std::io::Result<()> {
+        sys::send_signal(target, signal, &self.shared.facilities)
+    }
+}
+
+/// What could not be found out, in the machine's words.
+pub(super) fn not_found_out() -> Outcome {
+    Outcome::Inspected(None)
+}

@@ -1,0 +1,386 @@
+//! What handles and the reactor share: the way to send requests, and for each process one core.
+
+use std::process::{ChildStderr, ChildStdout};
+use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crossbeam_channel::Sender;
+
+use super::cell::{Cell, Waited};
+use super::gate::{SharedGate, Slot};
+use super::mailbox::{Mail, Message};
+use super::{clock, now};
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Reason;
+use crate::exit::{Exit, StatusSource};
+use crate::machine::{Answer, Facts, Relation};
+use crate::session::{Life, ProcessId, SessionId};
+use crate::signal::Signal;
+use crate::stdin::StdinPipe;
+use crate::sys::{self, Facilities, Lifeline, Look, Pin, Watch, Woken};
+
+/// What every handle of a registry shares with its reactor.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) mail: Mail,
+    pub(crate) gate: Arc<SharedGate>,
+    pub(crate) watch: Watch,
+    /// Hangs up when the reactor is gone.
+    pub(crate) line: Lifeline,
+    pub(crate) facilities: Facilities,
+    /// The process that the reactor's thread is in. After a fork without exec it is not in the child's.
+    pub(crate) owner: u32,
+    /// Tells this registry from every other one.
+    pub(crate) number: u64,
+    state: AtomicU8,
+    /// What a reactor that panicked was looking after.
+    pub(crate) wreck: Mutex<Vec<Arc<Core>>>,
+}
+
+const RUNNING: u8 = 0;
+const SHUT_DOWN: u8 = 1;
+const GONE: u8 = 2;
+
+impl Shared {
+    pub(crate) fn new(
+        mail: Mail,
+        gate: Arc<SharedGate>,
+        watch: Watch,
+        line: Lifeline,
+        facilities: Facilities,
+    ) -> Self {
+        Self {
+            mail,
+            gate,
+            watch,
+            line,
+            facilities,
+            owner: sys::current_pid(),
+            number: sys::random_u64(),
+            state: AtomicU8::new(RUNNING),
+            wreck: Mutex::default(),
+        }
+    }
+
+    /// Whether this is a copy in a forked child, where no reactor runs.
+    pub(crate) fn is_forked_copy(&self) -> bool {
+        sys::current_pid() != self.owner
+    }
+
+    /// Sends a request, unless nobody is there to handle it.
+    pub(crate) fn send(&self, message: Message, operation: &'static str) -> Result<()> {
+        if self.is_forked_copy() {
+            let detail = "this is a copy of the registry in a forked child";
+            return Err(Error::new(ErrorKind::ReactorGone, operation).with_detail(detail));
+        }
+        self.mail.send(message).map_err(|_| self.gone(operation))
+    }
+
+    /// Sends a request, and waits for its answer.
+    pub(crate) fn call(
+        &self,
+        operation: &'static str,
+        message: impl FnOnce(Sender<Answer>) -> Message,
+    ) -> Result<Answer> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        self.send(message(reply), operation)?;
+        answer.recv().map_err(|_| self.gone(operation))
+    }
+
+    /// Why nobody answers.
+    pub(crate) fn gone(&self, operation: &'static str) -> Error {
+        let kind = match self.state.load(Ordering::SeqCst) {
+            SHUT_DOWN => ErrorKind::ShutDown,
+            _ => ErrorKind::ReactorGone,
+        };
+        Error::new(kind, operation)
+    }
+
+    /// Set by the reactor before the last of its ends closes. The first reason stands.
+    pub(super) fn set_over(&self, asked_for: bool) {
+        let state = if asked_for { SHUT_DOWN } else { GONE };
+        if self
+            .state
+            .compare_exchange(RUNNING, state, Ordering::SeqCst, Ordering::SeqCst)
+            .is_err()
+        {
+            debug_assert!(false, "a reactor ends once");
+        }
+    }
+}
+
+/// What is known of one process, shared by its handles and the reactor.
+#[derive(Debug)]
+pub(crate) struct Core {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) process: ProcessId,
+    pub(crate) session: SessionId,
+    pub(crate) life: Life,
+    pub(crate) facts: Arc<Facts>,
+    /// When it was registered.
+    pub(crate) born: Instant,
+    pub(crate) stdin: StdinPipe,
+    pub(crate) outputs: Mutex<Outputs>,
+    exit: Cell<Exit>,
+    /// The last signal that was sent for us, and why; see [`encode_asked`].
+    asked: AtomicU32,
+    held: Mutex<Held>,
+}
+
+/// The ends of a child's pipes that the host has not taken yet.
+#[derive(Debug, Default)]
+pub(crate) struct Outputs {
+    pub(crate) stdout: Option<ChildStdout>,
+    pub(crate) stderr: Option<ChildStderr>,
+}
+
+/// What is given up when the process has exited.
+#[derive(Debug)]
+struct Held {
+    pin: Option<Arc<Pin>>,
+    slot: Option<Slot>,
+    receivers: Vec<Sender<Exit>>,
+}
+
+/// What a core is made of.
+pub(crate) struct Parts {
+    pub(crate) process: ProcessId,
+    pub(crate) session: SessionId,
+    pub(crate) life: Life,
+    pub(crate) facts: Arc<Facts>,
+    pub(crate) pin: Option<Pin>,
+    pub(crate) stdin: StdinPipe,
+    pub(crate) outputs: Outputs,
+}
+
+impl Core {
+    pub(crate) fn new(shared: Arc<Shared>, parts: Parts) -> Self {
+        let held = Held {
+            pin: parts.pin.map(Arc::new),
+            slot: None,
+            receivers: Vec::new(),
+        };
+        Self {
+            shared,
+            process: parts.process,
+            session: parts.session,
+            life: parts.life,
+            facts: parts.facts,
+            born: now(),
+            stdin: parts.stdin,
+            outputs: Mutex::new(parts.outputs),
+            exit: Cell::default(),
+            asked: AtomicU32::new(0),
+            held: Mutex::new(held),
+        }
+    }
+
+    /// Gives it the slot that it fills from now on.
+    pub(crate) fn occupy(&self, slot: Slot) {
+        self.held().slot = Some(slot);
+    }
+
+    /// Gives the slot back: it was not taken in.
+    pub(super) fn vacate(&self) {
+        let slot = self.held().slot.take();
+        drop(slot);
+    }
+
+    /// The pin, as long as the process is not known to have exited or its group is still of interest.
+    pub(crate) fn pin(&self) -> Option<Arc<Pin>> {
+        self.held().pin.clone()
+    }
+
+    /// Closes the pin, unless a waiter is using it this moment.
+    pub(super) fn unpin(&self) {
+        self.held().pin = None;
+    }
+
+    /// How it exited, if that is known.
+    pub(crate) fn exit(&self) -> Option<&Exit> {
+        self.exit.peek()
+    }
+
+    /// Tells how it exited, unless somebody was earlier: that is what everybody hears. Its slot is free from now on.
+    pub(crate) fn settle(&self, exit: Exit) -> &Exit {
+        let exit = self.exit.fill(exit);
+        let (slot, receivers) = {
+            let mut held = self.held();
+            (held.slot.take(), std::mem::take(&mut held.receivers))
+        };
+        drop(slot);
+        for receiver in receivers {
+            // It has room for the one exit that is ever sent; an error says that nobody waits any more.
+            drop(receiver.try_send(exit.clone()));
+        }
+        exit
+    }
+
+    /// Nothing more will be learned about this process: wakes those who wait for the reactor to say it.
+    pub(super) fn close(&self) {
+        self.exit.close();
+        self.held().receivers.clear();
+    }
+
+    /// Sends the exit to `receiver` when it is known, or now.
+    pub(crate) fn tell_exit(&self, receiver: Sender<Exit>) {
+        // Under the lock: whoever settles it after this look finds the receiver in the list.
+        let mut held = self.held();
+        match self.exit.peek() {
+            // It is new and empty, and its other end is in the caller's hand.
+            Some(exit) => drop(receiver.try_send(exit.clone())),
+            None if self.shared.state.load(Ordering::SeqCst) == RUNNING => {
+                held.receivers.push(receiver)
+            }
+            None => {}
+        }
+    }
+
+    /// Notes what is about to be sent, and returns what was noted before.
+    pub(super) fn set_asked(&self, signal: Signal, reason: Reason) -> u32 {
+        self.asked
+            .swap(encode_asked(signal, reason), Ordering::SeqCst)
+    }
+
+    /// It was not sent after all.
+    pub(super) fn restore_asked(&self, before: u32) {
+        self.asked.store(before, Ordering::SeqCst);
+    }
+
+    /// The exit that a look showed, with what only we know about it.
+    pub(crate) fn complete(&self, looked: ExitLook) -> Exit {
+        let at = clock::now();
+        let lifetime = match self.facts.relation {
+            Relation::Child => Some(at.saturating_duration_since(self.born)),
+            // It began before we met it.
+            Relation::Stranger => None,
+        };
+        Exit {
+            status: looked.status,
+            source: looked.source,
+            asked: decode_asked(self.asked.load(Ordering::SeqCst)),
+            at,
+            wall_clock: clock::wall_clock(),
+            lifetime,
+            usage: looked.usage,
+        }
+    }
+
+    /// Waits for the exit: on the process itself, and on the reactor's end. Never reaps.
+    pub(crate) fn wait(&self, deadline: Option<Instant>) -> Result<Option<Exit>> {
+        const OPERATION: &str = "wait";
+        if let Some(exit) = self.exit() {
+            return Ok(Some(exit.clone()));
+        }
+        if self.shared.is_forked_copy() {
+            let detail = "this is a copy of the registry in a forked child";
+            return Err(Error::new(ErrorKind::ReactorGone, OPERATION).with_detail(detail));
+        }
+        if let Some(pin) = self.pin() {
+            match sys::sleep_on(&pin, &self.shared.line, deadline) {
+                Ok(Woken::Process) => {
+                    if let Some(exit) = self.peek_kernel(&pin) {
+                        return Ok(Some(exit));
+                    }
+                }
+                Ok(Woken::TimedOut) => return Ok(self.exit().cloned()),
+                // The cell knows whether anything came first. An error (ENOMEM) leaves the cell to wait on.
+                Ok(Woken::ReactorGone) | Err(_) => {}
+            }
+        }
+        // Dead, and not to be waited for by us: the reactor says what there is to say.
+        match self.exit.wait(deadline) {
+            Waited::Filled(exit) => Ok(Some(exit.clone())),
+            Waited::TimedOut => Ok(None),
+            Waited::Closed => Err(self.shared.gone(OPERATION).with_pid(self.facts.pid)),
+        }
+    }
+
+    /// Looks whether it has exited, without waiting. A status that was taken by somebody else is left to the reactor.
+    pub(crate) fn peek_kernel(&self, pin: &Pin) -> Option<Exit> {
+        let looked = pin.look(relation(self.facts.relation), &self.shared.facilities);
+        match looked {
+            Ok(Look::Exited {
+                status,
+                source: source @ StatusSource::Waited,
+                usage,
+            }) => {
+                let exit = self.complete(ExitLook {
+                    status,
+                    source,
+                    usage,
+                });
+                Some(self.settle(exit).clone())
+            }
+            Ok(Look::Exited { .. } | Look::Alive | Look::Held | Look::Dead) | Err(_) => {
+                self.exit().cloned()
+            }
+        }
+    }
+
+    fn held(&self) -> MutexGuard<'_, Held> {
+        // Its fields are independent of each other.
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What the kernel says of an exit.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ExitLook {
+    pub(crate) status: crate::exit::Status,
+    pub(crate) source: StatusSource,
+    pub(crate) usage: Option<crate::exit::Usage>,
+}
+
+/// The back end's word for whose child it is.
+pub(crate) fn relation(relation: Relation) -> sys::Relation {
+    match relation {
+        Relation::Child => sys::Relation::Child,
+        Relation::Stranger => sys::Relation::Stranger,
+    }
+}
+
+/// All reasons, in the order of their codes. Zero stands for "nothing was asked".
+const REASONS: [Reason; 8] = [
+    Reason::Host,
+    Reason::Policy,
+    Reason::TimeLimit,
+    Reason::IdleLimit,
+    Reason::Reaper,
+    Reason::Recovery,
+    Reason::Shutdown,
+    Reason::Drop,
+];
+
+/// One number, so that the thread that sees the exit reads signal and reason of the same sending.
+fn encode_asked(signal: Signal, reason: Reason) -> u32 {
+    let code = REASONS
+        .iter()
+        .position(|&known| known == reason)
+        .unwrap_or(0);
+    // Signals are 1 to 64, reasons 0 to 7.
+    u32::try_from(signal.as_raw()).unwrap_or(0) << 8 | u32::try_from(code).unwrap_or(0)
+}
+
+fn decode_asked(asked: u32) -> Option<(Signal, Reason)> {
+    let signal = i32::try_from(asked >> 8).ok().filter(|&raw| raw > 0)?;
+    let reason = REASONS.get(usize::try_from(asked & 0xff).ok()?)?;
+    Some((Signal(signal), *reason))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_asked_survives_its_encoding() {
+        for reason in REASONS {
+            for raw in 1..=64 {
+                let asked = (Signal(raw), reason);
+                assert_eq!(decode_asked(encode_asked(asked.0, asked.1)), Some(asked));
+            }
+        }
+        assert_eq!(decode_asked(0), None);
+    }
+}

@@ -1,0 +1,521 @@
+//! [`Registry`]: the handle that everything starts from.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crate::builder::{Builder, Owner};
+use crate::capabilities::Capabilities;
+use crate::containment::Containment;
+use crate::ending::Ending;
+use crate::error::{AdoptError, Error, ErrorKind, Result};
+use crate::event::{EventMask, Reason, Subscription};
+use crate::info::{ProcessInfo, SessionInfo};
+use crate::launch::Launch;
+use crate::machine::{Answer, Machine};
+use crate::process::Process;
+use crate::reactor::{self, Message, Shared};
+use crate::report::SessionReport;
+use crate::session::{ProcessId, SessionId};
+use crate::signal::Signal;
+use crate::spawn_options::SpawnOptions;
+use crate::stop::StopPolicy;
+use crate::system_process::SystemProcess;
+use crate::{birth, sys};
+
+/// Starts processes, holds them in sessions, and ends them.
+///
+/// A `Registry` is a handle: clones are the same registry. It runs one thread, which sleeps until a process exits,
+/// somebody asks for something, or a time is over.
+///
+/// Every other handle is weak: dropping the last `Registry` ends what it holds, see [`OnDrop`].
+///
+/// # Sessions
+///
+/// A session is a number of the host's choosing. It lives from its first process until its end; after that the number
+/// may live again. A session without processes is empty, not ended.
+///
+/// # Portability
+///
+/// Linux 5.4 and newer. Each process that is held costs one descriptor until it has exited: set that against the
+/// usual soft limit of 1,024.
+///
+/// # After a fork
+///
+/// In a child that the host forks without exec, the copy of a registry does nothing: dropping it ends nothing, and
+/// every call says [`ReactorGone`](ErrorKind::ReactorGone).
+#[derive(Clone)]
+pub struct Registry(pub(crate) Arc<Inner>);
+
+/// What the drop of the last [`Registry`] does with the processes that it holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum OnDrop {
+    /// Ends all sessions with [`StopPolicy::immediate`], and blocks until that is confirmed, 5 seconds at most.
+    Kill,
+    /// Leaves them as they are. Nobody reaps those that exit while this program still runs. Needs
+    /// [`Builder::marker`]`(false)`.
+    Detach,
+}
+
+/// What a registry was built with.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) stop_policy: StopPolicy,
+    pub(crate) containment: Containment,
+    /// Whose mark processes get; none without the marker.
+    pub(crate) owner: Option<Owner>,
+    pub(crate) event_capacity: usize,
+    pub(crate) on_drop: OnDrop,
+    pub(crate) capabilities: Capabilities,
+}
+
+#[derive(Debug)]
+pub(crate) struct Inner {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) plan: Plan,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// Does not keep a registry alive.
+#[derive(Clone, Debug)]
+pub struct WeakRegistry(Weak<Inner>);
+
+impl WeakRegistry {
+    /// The registry, unless the last handle to it has been dropped.
+    pub fn upgrade(&self) -> Option<Registry> {
+        self.0.upgrade().map(Registry)
+    }
+}
+
+impl Registry {
+    /// A registry with the defaults of [`Builder`].
+    ///
+    /// # Errors
+    ///
+    /// Those of [`Builder::build`].
+    pub fn new() -> Result<Self> {
+        Self::builder().build()
+    }
+
+    /// Sets up a registry.
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// A handle that does not keep the registry alive.
+    pub fn downgrade(&self) -> WeakRegistry {
+        WeakRegistry(Arc::downgrade(&self.0))
+    }
+
+    /// How sessions are ended where nothing else is said.
+    pub fn stop_policy(&self) -> &StopPolicy {
+        &self.0.plan.stop_policy
+    }
+
+    /// What works on this system, and why the rest does not.
+    pub fn capabilities(&self) -> &Capabilities {
+        &self.0.plan.capabilities
+    }
+
+    // ---- processes
+
+    /// Starts a process in a session. A number that does not live begins to.
+    ///
+    /// Takes a [`std::process::Command`], and gives it back as it was: the variable of the mark is the host's own value
+    /// again, or removed. What it says of the process group is overwritten, except under [`Containment::Leader`];
+    /// a group that was set on it once cannot be unset (a limit of std's `Command`).
+    ///
+    /// Under [`Containment::Group`] the process leads a group of its own. The terminal's Ctrl-C does not reach it there,
+    /// and a program that reads from the terminal (`sudo`, `ssh`, an editor) is stopped: such children want
+    /// [`SpawnOptions::containment`]`(Leader)`.
+    ///
+    /// Pipes that are asked for are held by the [`Process`] until they are taken. Nobody drains them: a child that
+    /// writes into a pipe that nobody reads stops in it, as with std.
+    ///
+    /// # Errors
+    ///
+    /// A failed spawn leaves nothing: no process, no record, no event.
+    ///
+    /// * [`SpawnFailed`](ErrorKind::SpawnFailed): the system refused; the error names the program and has the
+    ///   [`io::Error`](std::io::Error) as its source.
+    /// * [`InvalidInput`](ErrorKind::InvalidInput): the program is empty, or something contains a NUL.
+    /// * [`LimitReached`](ErrorKind::LimitReached): no slot is free, see [`Limits`](crate::Limits).
+    /// * [`SessionEnding`](ErrorKind::SessionEnding): the session is being ended. If the end began while the process was
+    ///   being started, it is ended with the rest.
+    /// * [`ShutDown`](ErrorKind::ShutDown), [`ReactorGone`](ErrorKind::ReactorGone).
+    pub fn spawn(
+        &self,
+        session: impl Into<SessionId>,
+        command: &mut impl Launch,
+    ) -> Result<Process> {
+        self.spawn_with(session, command, &SpawnOptions::new())
+    }
+
+    /// Starts a process, with a label, a wait for a slot, or a containment of its own.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`spawn`](Self::spawn), and [`TimedOut`](ErrorKind::TimedOut) if no slot became free in time.
+    pub fn spawn_with(
+        &self,
+        session: impl Into<SessionId>,
+        command: &mut impl Launch,
+        options: &SpawnOptions,
+    ) -> Result<Process> {
+        birth::spawn(&self.0, session.into(), command, options)
+    }
+
+    /// Takes over a child that was started elsewhere.
+    ///
+    /// Its group is ended with it only if it leads one, and its pipes go with it. From here on the child is the registry's:
+    /// nobody else may wait for it.
+    ///
+    /// # Errors
+    ///
+    /// The child comes back with the error: [`AlreadyExited`](ErrorKind::AlreadyExited) if it was waited for already,
+    /// [`AlreadyRegistered`](ErrorKind::AlreadyRegistered), and those of [`spawn`](Self::spawn).
+    #[expect(clippy::result_large_err, reason = "it gives a living child back")]
+    pub fn adopt(
+        &self,
+        session: impl Into<SessionId>,
+        child: std::process::Child,
+    ) -> Result<Process, AdoptError> {
+        birth::adopt(&self.0, session.into(), child)
+    }
+
+    /// Takes in a process that is not ours.
+    ///
+    /// `is_it` is asked once, on this thread, with what was read about the process after its identity was pinned: it
+    /// cannot be another one that has got the same pid in the meantime. The process is signalled alone, never its
+    /// group, and never reaped. Attached a second time to the same session it is the same [`Process`].
+    ///
+    /// How it exited is known where the kernel tells (Linux 6.15), and [`Status::Unknown`](crate::Status::Unknown)
+    /// elsewhere. It is waited for, a second at most, since the kernel tells it only after the process was reaped.
+    ///
+    /// # Errors
+    ///
+    /// * [`InvalidInput`](ErrorKind::InvalidInput): pid 0 or 1, this process, or one of its ancestors.
+    /// * [`NoSuchProcess`](ErrorKind::NoSuchProcess), [`AlreadyExited`](ErrorKind::AlreadyExited) for a zombie.
+    /// * [`NotTheProcess`](ErrorKind::NotTheProcess): `is_it` said no.
+    /// * [`AlreadyRegistered`](ErrorKind::AlreadyRegistered): it is in another session.
+    /// * [`System`](ErrorKind::System): its entries below `/proc` could not be read, or no descriptor is to be had.
+    /// * [`LimitReached`](ErrorKind::LimitReached), [`SessionEnding`](ErrorKind::SessionEnding),
+    ///   [`ShutDown`](ErrorKind::ShutDown), [`ReactorGone`](ErrorKind::ReactorGone).
+    pub fn attach(
+        &self,
+        session: impl Into<SessionId>,
+        pid: u32,
+        is_it: impl FnOnce(&SystemProcess) -> bool,
+    ) -> Result<Process> {
+        birth::attach(&self.0, session.into(), pid, is_it)
+    }
+
+    // ---- ends
+
+    /// Ends a session by the registry's [`StopPolicy`]: blocks until every process of it is confirmed gone, or the time
+    /// to confirm is over.
+    ///
+    /// A session that is being ended already is joined: both callers get the same report. One that does not live gets an
+    /// empty, clean report; one that ended with survivors has them killed again, and reported again.
+    ///
+    /// # Errors
+    ///
+    /// A survivor is in the report, it is no error. [`ShutDown`](ErrorKind::ShutDown) and
+    /// [`ReactorGone`](ErrorKind::ReactorGone) are.
+    pub fn end_session(&self, session: impl Into<SessionId>) -> Result<SessionReport> {
+        self.end_session_with(session, self.stop_policy())
+    }
+
+    /// Ends a session by a policy of its own.
+    ///
+    /// Where an end is under way, its rungs stay; the earlier SIGKILL and the more patient confirmation of the two
+    /// policies hold.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`end_session`](Self::end_session).
+    pub fn end_session_with(
+        &self,
+        session: impl Into<SessionId>,
+        policy: &StopPolicy,
+    ) -> Result<SessionReport> {
+        self.begin_end_session(session, policy)?.wait()
+    }
+
+    /// Begins the end of a session, for a caller that cannot block.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`end_session`](Self::end_session).
+    pub fn begin_end_session(
+        &self,
+        session: impl Into<SessionId>,
+        policy: &StopPolicy,
+    ) -> Result<Ending> {
+        Ending::begin(&self.0.shared, session.into(), policy)
+    }
+
+    /// Sends a signal to all of a session: to the group of each process that leads one, else to the process alone.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionEnded`](ErrorKind::SessionEnded) if the number does not live;
+    /// [`NotPermitted`](ErrorKind::NotPermitted) with the pid if one of them refused, after the others were signalled.
+    pub fn signal_session(&self, session: impl Into<SessionId>, signal: Signal) -> Result<()> {
+        const OPERATION: &str = "signal session";
+        let session = session.into();
+        let answer = self
+            .0
+            .shared
+            .call(OPERATION, |reply| Message::SignalSession {
+                session,
+                signal,
+                reply,
+            })?;
+        match answer {
+            Answer::Done(result) => result,
+            _ => Err(misanswered(OPERATION)),
+        }
+    }
+
+    /// Ends all sessions by the registry's [`StopPolicy`], each with all others, and then the registry.
+    ///
+    /// The reports are in the order of the sessions' numbers. After this every call says
+    /// [`ShutDown`](ErrorKind::ShutDown), and a survivor is not tracked any more.
+    ///
+    /// # Errors
+    ///
+    /// [`ShutDown`](ErrorKind::ShutDown) if that has happened already, [`ReactorGone`](ErrorKind::ReactorGone).
+    pub fn shutdown(&self) -> Result<Vec<SessionReport>> {
+        self.shutdown_with(self.stop_policy())
+    }
+
+    /// Ends all sessions by a policy of their own, and then the registry. A second caller joins, and can be stricter.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`shutdown`](Self::shutdown).
+    pub fn shutdown_with(&self, policy: &StopPolicy) -> Result<Vec<SessionReport>> {
+        let reports = self.0.shut_down(policy, Reason::Shutdown);
+        if reports.is_ok() {
+            self.0.join();
+        }
+        reports
+    }
+
+    // ---- looking
+
+    /// The process with this id, as long as it is not known to have exited.
+    ///
+    /// # Errors
+    ///
+    /// [`ShutDown`](ErrorKind::ShutDown), [`ReactorGone`](ErrorKind::ReactorGone).
+    pub fn process(&self, id: ProcessId) -> Result<Option<Process>> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        let question = Box::new(move |_: &Machine, watchlist: &reactor::Watchlist, _| {
+            let core = watchlist
+                .get(id)
+                .filter(|core| core.exit().is_none())
+                .cloned();
+            // The caller waits, or has gone.
+            drop(reply.send(core));
+        });
+        self.ask("look up process", question, &answer)
+            .map(|core| core.map(Process::new))
+    }
+
+    /// All processes that are not known to have exited, survivors included, in the order of their ids.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`process`](Self::process).
+    pub fn processes(&self) -> Result<Vec<ProcessInfo>> {
+        self.read("list processes", |machine, now| machine.processes(now))
+    }
+
+    /// The sessions that live, in the order of their numbers.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`process`](Self::process).
+    pub fn sessions(&self) -> Result<Vec<SessionInfo>> {
+        self.read("list sessions", |machine, now| machine.sessions(now))
+    }
+
+    /// The processes of one session, and those that outlived an earlier end of its number.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`process`](Self::process).
+    pub fn session_processes(&self, session: impl Into<SessionId>) -> Result<Vec<ProcessInfo>> {
+        let session = session.into();
+        self.read("list session", move |machine, now| {
+            machine.session_processes(session, now)
+        })
+    }
+
+    /// The latest report about a number, if it is among those that are kept (see [`Builder::kept_reports`]).
+    ///
+    /// # Errors
+    ///
+    /// Those of [`process`](Self::process).
+    pub fn last_report(&self, session: impl Into<SessionId>) -> Result<Option<SessionReport>> {
+        let session = session.into();
+        self.read("read report", move |machine, _| {
+            machine.last_report(session)
+        })
+    }
+
+    /// All events from now on. It is in force when this returns.
+    ///
+    /// A subscriber that does not read loses the newest events, and finds out by
+    /// [`EventKind::Lagged`](crate::EventKind::Lagged); it delays nobody. After a shutdown the channel is disconnected
+    /// once it has been read to its end.
+    pub fn subscribe(&self) -> Subscription {
+        self.subscribe_to(EventMask::all())
+    }
+
+    /// The events of some kinds from now on.
+    pub fn subscribe_to(&self, mask: EventMask) -> Subscription {
+        let capacity = self.0.plan.event_capacity;
+        let (events, receiver) = crossbeam_channel::bounded(capacity.saturating_add(1));
+        let (done, in_force) = crossbeam_channel::bounded(1);
+        let message = Message::Subscribe {
+            mask,
+            events,
+            capacity,
+            done,
+        };
+        if self.0.shared.send(message, "subscribe").is_ok() {
+            // An error is a reactor that is gone, and then the channel of events is disconnected too.
+            let _in_force_or_gone = in_force.recv();
+        }
+        Subscription(receiver)
+    }
+
+    fn read<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        read: impl FnOnce(&Machine, Instant) -> T + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        let question = Box::new(move |machine: &Machine, _: &reactor::Watchlist, now| {
+            // The caller waits, or has gone.
+            drop(reply.send(read(machine, now)));
+        });
+        self.ask(operation, question, &answer)
+    }
+
+    fn ask<T>(
+        &self,
+        operation: &'static str,
+        question: reactor::Question,
+        answer: &crossbeam_channel::Receiver<T>,
+    ) -> Result<T> {
+        self.0.shared.send(Message::Ask(question), operation)?;
+        answer.recv().map_err(|_| self.0.shared.gone(operation))
+    }
+}
+
+impl fmt::Debug for Registry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Registry")
+            .field("plan", &self.0.plan)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Inner {
+    pub(crate) fn new(shared: Arc<Shared>, plan: Plan, thread: JoinHandle<()>) -> Self {
+        Self {
+            shared,
+            plan,
+            thread: Mutex::new(Some(thread)),
+        }
+    }
+
+    fn shut_down(&self, policy: &StopPolicy, reason: Reason) -> Result<Vec<SessionReport>> {
+        const OPERATION: &str = "shut down";
+        let policy = policy.clone();
+        match self.shared.call(OPERATION, |reply| Message::Shutdown {
+            policy,
+            reason,
+            reply,
+        })? {
+            Answer::Reports(reports) => Ok(reports),
+            _ => Err(misanswered(OPERATION)),
+        }
+    }
+
+    /// Waits until the thread, which has nothing left to do, is gone.
+    fn join(&self) {
+        let thread = self
+            .thread
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take();
+        if let Some(thread) = thread {
+            if thread.thread().id() != std::thread::current().id() && thread.join().is_err() {
+                debug_assert!(false, "the reactor catches its own panics");
+            }
+        }
+    }
+
+    /// The reactor panicked, and left these behind. Whoever is still there is killed here: nobody else will.
+    fn clear_wreck(&self) {
+        let wreck = std::mem::take(
+            &mut *self
+                .shared
+                .wreck
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner),
+        );
+        let deadline = reactor::now().checked_add(Duration::from_secs(5));
+        for core in &wreck {
+            birth::kill(core);
+        }
+        for core in &wreck {
+            birth::bury(core, deadline);
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if self.shared.is_forked_copy() {
+            // The thread is in another process: there is nothing to join, and nothing of ours to end.
+            let thread = self
+                .thread
+                .get_mut()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take();
+            std::mem::forget(thread);
+            return;
+        }
+        match self.plan.on_drop {
+            OnDrop::Kill => {
+                // An error says that there is nobody left to end anything: shut down before, or gone (see below).
+                drop(self.shut_down(&StopPolicy::immediate(), Reason::Drop));
+            }
+            OnDrop::Detach => drop(self.shared.send(Message::Halt, "detach")),
+        }
+        self.join();
+        if self.plan.on_drop == OnDrop::Kill {
+            self.clear_wreck();
+        }
+    }
+}
+
+/// The reactor answered something else than what was asked.
+pub(crate) fn misanswered(operation: &'static str) -> Error {
+    debug_assert!(false, "{operation} got the answer of another request");
+    Error::new(ErrorKind::System, operation).with_detail("an internal answer of the wrong kind")
+}
+
+/// Facts of the system that births need.
+pub(crate) fn is_own_or_ancestor(pid: u32) -> bool {
+    // Where the chain cannot be read, the pid is refused only if it is plainly ours.
+    pid <= 1 || pid == sys::current_pid() || sys::is_ancestor(pid).unwrap_or(false)
+}
