@@ -1,4 +1,106 @@
 //! Start processes from a synchronous program, and never leave one behind.
+//!
+//! Processes belong to *sessions*. [`Registry::end_session`] blocks until every process of a session is confirmed gone,
+//! and its report says how each of them ended and how that is known. Exits and kills arrive on a channel. There is no
+//! async runtime: one thread sleeps until the kernel says that a process has exited.
+//!
+//! ```
+//! use std::process::Command;
+//! use procession::{EventMask, Registry};
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let registry = Registry::new()?;
+//! let events = registry.subscribe_to(EventMask::EXITED);
+//!
+//! // Session 7: the number is the host's own, a conversation, a job, a build.
+//! let server = registry.spawn(7, Command::new("sleep").arg("60"))?;
+//!
+//! // SIGTERM, five seconds, SIGKILL; and it does not return before the process is gone.
+//! let report = registry.end_session(7)?;
+//! println!("{report}");
+//! assert!(report.is_clean());
+//! assert_eq!(server.wait()?.signal(), Some(procession::Signal::TERM));
+//! assert_eq!(events.receiver().recv()?.process(), Some(server.id()));
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # The parts
+//!
+//! | to | use |
+//! | --- | --- |
+//! | start, adopt, attach | [`Registry::spawn`], [`Registry::adopt`], [`Registry::attach`] |
+//! | wait for one process | [`Process::wait`], [`Process::wait_timeout`], [`Process::exit_receiver`] |
+//! | end one process and its group | [`Process::stop`] |
+//! | end a session | [`Registry::end_session`]; [`Registry::begin_end_session`] where one cannot block |
+//! | say how to end | [`StopPolicy`], a ladder of close stdin, signals, SIGKILL, confirmation |
+//! | hear of everything | [`Registry::subscribe_to`], with `select!` of [`channel`] |
+//! | write to a child | [`Process::stdin`], which the ladder can close under its writers |
+//! | bound what is started | [`Limits`], [`SpawnOptions::slot_timeout`] |
+//! | look | [`Registry::processes`], [`Registry::sessions`], [`Registry::last_report`] |
+//! | end everything | [`Registry::shutdown`], or drop the last [`Registry`] |
+//!
+//! # What is promised
+//!
+//! 1. A process leaves the registry only when the kernel says that it is dead: never because a signal was sent, a time
+//!    has passed, or an `errno` looked like it.
+//! 2. `end_session` returns a clean report only when no process of the session lives, at the
+//!    [strength](Strength) that the report states. What does not die is reported by name and [cause](SurvivalCause),
+//!    stays tracked, is killed again by the next end of its number, and its late exit is still delivered.
+//! 3. No signal is sent to a process whose identity is not held at that moment, by its pidfd or by being our own
+//!    child that nobody has reaped. A recycled pid is never signalled; nor is pid 1, this process, or its own group.
+//! 4. There is exactly one [`Exited`](EventKind::Exited) for each process, also when someone else reaped it, when SIGCHLD is
+//!    ignored, or when it died before we looked.
+//! 5. Grace is absolute, on the monotonic clock, and one for the whole session. A second caller joins the end; a
+//!    stricter one shortens it. What exited within its grace is not escalated, also when we look late.
+//! 6. A session that is ending accepts no new process: a spawn that raced the end fails, and its child is ended with the rest.
+//! 7. Between two exits the library costs no CPU.
+//! 8. Ending what is registered needs no new descriptor and no fork: it works at `EMFILE` and `EAGAIN`.
+//! 9. A failed spawn leaves nothing: no zombie, no record, no event, no descriptor.
+//! 10. Nothing in here installs a signal handler, changes the signal mask of the host's threads, raises a limit, calls
+//!     `waitpid(-1)`, or reaps a child that it was not given.
+//! 11. After the host forks without exec, the copy in the child does nothing.
+//!
+//! # What is not
+//!
+//! * *Descendants are not discovered yet.* Under [`Containment::Group`] the whole group of each process is signalled, and what a
+//!   leader left in its group is killed at the end of its session; but what left the group is not found, and so a report claims the
+//!   registered processes alone: [`Observed(Leader)`](Means::Leader), and [`SessionReport::covers_descendants`] says no.
+//! * A process in uninterruptible sleep does not die of SIGKILL before it wakes, and one that changed its user may not be
+//!   signalled by us: the report names both as [survivors](SessionReport::survivors).
+//! * SIGKILL to this program itself leaves its processes as they are. They carry a mark that names their owner, in
+//!   the variable `PROCESSION_MARK`; finding them again is not there yet.
+//! * Nobody drains pipes: take them with [`Process::take_stdout`] and read them, or do not ask for them.
+//!
+//! # What a host must not do
+//!
+//! * Wait for a child that it gave away, or call `waitpid(-1)`. It is survived: where the kernel tells (Linux 6.15) the status
+//!   is known all the same, elsewhere it is [`Status::Unknown`].
+//! * Ignore SIGCHLD, or set `SA_NOCLDWAIT`. It is survived in the same way.
+//! * Start children from a thread that blocks signals: they inherit that, and become stubborn.
+//!
+//! # Platforms
+//!
+//! Linux 5.4 and newer, with no feature flags; newer kernels add what [`Registry::capabilities`] lists. A process that is held costs
+//! one descriptor, to be set against the usual soft limit of 1,024. macOS and FreeBSD (kqueue) are planned and do not build yet.
+//!
+//! # Anatomy
+//!
+//! ```text
+//!    Registry, Process, Ending, Subscription      handles: they send requests and read results
+//!             |  requests                               ^  answers, events
+//!             v                                         |
+//!    reactor/   one thread: the only place with a clock, a poll and side effects
+//!      |  Input + now            ^ Effect                    |
+//!      v                         |                           v
+//!    machine/   pure: no clock, no thread, no I/O        sys/   mechanism, no policy
+//!               decides everything
+//! ```
+//!
+//! `machine/` can be read and tested without a process: its tests explore every reachable state of small worlds. `sys/mod.rs` says what
+//! a back end has to provide. Spawning happens on the caller's thread (`birth`), against a small table of
+//! tokens and slots (`machine/gate.rs`) that only the machine opens and closes. The library logs under the target `procession`, on a
+//! thread of its own.
 
 mod birth;
 mod builder;
@@ -25,6 +127,16 @@ mod stop;
 mod sys;
 mod system_process;
 
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing;
+
+/// The README is compiled, and its example run, as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
+
+/// The crossbeam-channel whose `Receiver` this crate hands out, for `procession::channel::select!`.
 pub use crossbeam_channel as channel;
 
 pub use self::builder::Builder;

@@ -11,9 +11,7 @@ use crossbeam_channel::Receiver;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Origin;
 use crate::exit::Exit;
-use crate::machine::Answer;
 use crate::reactor::{self, Core, Message, Outputs};
-use crate::registry::misanswered;
 use crate::report::{How, MemberReport};
 use crate::session::{ProcessId, SessionId};
 use crate::signal::Signal;
@@ -162,11 +160,7 @@ impl Process {
             signal,
             reply,
         })?;
-        match answer {
-            Answer::Done(result) => result,
-            Answer::AlreadyExited => Err(exited()),
-            _ => Err(misanswered(OPERATION)),
-        }
+        answer.unwrap_or_else(|| Err(exited()))
     }
 
     /// Sends SIGKILL to this process alone, and does not wait for its death.
@@ -201,9 +195,8 @@ impl Process {
             reply,
         })?;
         match answer {
-            Answer::Member(report) => Ok(report),
-            Answer::AlreadyExited => Ok(self.gone_before(self.wait()?)),
-            _ => Err(misanswered(OPERATION)),
+            Some(report) => Ok(report),
+            None => Ok(self.gone_before(self.wait()?)),
         }
     }
 

@@ -13,7 +13,7 @@ use crate::error::{AdoptError, Error, ErrorKind, Result};
 use crate::event::{EventMask, Reason, Subscription};
 use crate::info::{ProcessInfo, SessionInfo};
 use crate::launch::Launch;
-use crate::machine::{Answer, Machine};
+use crate::machine::Machine;
 use crate::process::Process;
 use crate::reactor::{self, Message, Shared};
 use crate::report::SessionReport;
@@ -176,7 +176,6 @@ impl Registry {
     ///
     /// The child comes back with the error: [`AlreadyExited`](ErrorKind::AlreadyExited) if it was waited for already,
     /// [`AlreadyRegistered`](ErrorKind::AlreadyRegistered), and those of [`spawn`](Self::spawn).
-    #[expect(clippy::result_large_err, reason = "it gives a living child back")]
     pub fn adopt(
         &self,
         session: impl Into<SessionId>,
@@ -274,10 +273,10 @@ impl Registry {
                 signal,
                 reply,
             })?;
-        match answer {
-            Answer::Done(result) => result,
-            _ => Err(misanswered(OPERATION)),
-        }
+        // Only one process can have exited; a session has ended, and says so.
+        answer.unwrap_or_else(|| {
+            Err(Error::new(ErrorKind::SessionEnded, OPERATION).with_session(session))
+        })
     }
 
     /// Ends all sessions by the registry's [`StopPolicy`], each with all others, and then the registry.
@@ -439,14 +438,11 @@ impl Inner {
     fn shut_down(&self, policy: &StopPolicy, reason: Reason) -> Result<Vec<SessionReport>> {
         const OPERATION: &str = "shut down";
         let policy = policy.clone();
-        match self.shared.call(OPERATION, |reply| Message::Shutdown {
+        self.shared.call(OPERATION, |reply| Message::Shutdown {
             policy,
             reason,
             reply,
-        })? {
-            Answer::Reports(reports) => Ok(reports),
-            _ => Err(misanswered(OPERATION)),
-        }
+        })
     }
 
     /// Waits until the thread, which has nothing left to do, is gone.
@@ -506,12 +502,6 @@ impl Drop for Inner {
             self.clear_wreck();
         }
     }
-}
-
-/// The reactor answered something else than what was asked.
-pub(crate) fn misanswered(operation: &'static str) -> Error {
-    debug_assert!(false, "{operation} got the answer of another request");
-    Error::new(ErrorKind::System, operation).with_detail("an internal answer of the wrong kind")
 }
 
 /// Facts of the system that births need.

@@ -20,7 +20,7 @@ use crate::sys::{self, Revocation, Writable};
 /// # Caveats
 ///
 /// The pipe is put into nonblocking mode on our side when the first `Stdin` is made. The child's side is not
-/// affected. A write blocks like that of any pipe; at the limit of open descriptors a write that would have to block
+/// affected. In a child that the host forks without exec, `close` does nothing. A write blocks like that of any pipe; at the limit of open descriptors a write that would have to block
 /// fails with the error of `eventfd(2)`.
 #[derive(Clone, Debug)]
 pub struct Stdin {
@@ -36,7 +36,10 @@ impl Stdin {
     ///
     /// All clones lose it. Closing twice does nothing.
     pub fn close(&self) {
-        self.core.stdin.close();
+        // What wakes the writers is shared with the parent; the copy of the pipe goes with the child.
+        if !self.core.shared.is_forked_copy() {
+            self.core.stdin.close();
+        }
     }
 }
 

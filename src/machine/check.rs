@@ -2,7 +2,7 @@
 //! fuzzer alike.
 
 use super::deadlines::Wake;
-use super::machine::Machine;
+use super::engine::Machine;
 use super::member::Sight;
 
 /// Above this the debug build does not check: it would cost more than what it checks.

@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use super::action::{Action, Answer, Target};
 use super::deadlines::Wake;
+use super::engine::{Machine, Pending, Shutdown, Told};
 use super::exits::member_report;
 use super::gate::Closed;
 use super::ids::ReplyId;
 use super::ladder::{Due, Ladder};
 use super::life::{End, Inspection, LifeState};
-use super::machine::{Machine, Pending, Shutdown, Told};
 use crate::event::{EventKind, Reason};
 use crate::report::{
     How, Means, MemberReport, ReportParts, SessionReport, Strength, SurvivalCause, Survivor,

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::action::{Action, Answer, Target};
 use super::deadlines::Wake;
+use super::engine::{Machine, Pending, Told};
 use super::input::Looked;
 use super::life::Remnant;
-use super::machine::{Machine, Pending, Told};
 use super::member::{Member, Relation, Sight};
 use crate::event::{EventKind, Reason};
 use crate::exit::Exit;

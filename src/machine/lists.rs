@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::machine::Machine;
+use super::engine::Machine;
 use super::member::Member;
 use crate::info::{ProcessInfo, ProcessState, SessionInfo};
 use crate::report::SessionReport;

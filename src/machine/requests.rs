@@ -1,9 +1,9 @@
 //! Signals that the host asks for.
 
 use super::action::{Answer, Target};
+use super::engine::{Broadcast, Machine, Told, signal_error};
 use super::ids::ReplyId;
 use super::input::Errno;
-use super::machine::{Broadcast, Machine, Told, signal_error};
 use crate::error::{Error, ErrorKind};
 use crate::event::Reason;
 use crate::session::{ProcessId, SessionId};

@@ -4,10 +4,10 @@ use std::time::Instant;
 
 use super::action::{Action, Answer, Target};
 use super::deadlines::Wake;
+use super::engine::{Machine, Pending, Told};
 use super::exits::member_report;
 use super::ids::ReplyId;
 use super::ladder::{Due, Ladder};
-use super::machine::{Machine, Pending, Told};
 use super::member::Stop;
 use crate::event::{EventKind, Reason};
 use crate::report::{How, SurvivalCause};

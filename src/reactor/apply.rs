@@ -293,10 +293,21 @@ impl Reactor {
     fn answer(&mut self, to: ReplyId, answer: Answer) -> Option<Outcome> {
         match (self.sinks.remove(&to)?, answer) {
             (Sink::Ended(ended), Answer::Report(report)) => ended.fill(report),
-            (Sink::Answer(sender), answer) => drop(sender.send(answer)),
-            (Sink::Ended(_closed_empty), _) => {
-                debug_assert!(false, "an end is answered by a report")
-            }
+            (Sink::Done(caller), Answer::Done(result)) => drop(caller.send(Some(result))),
+            (Sink::Done(caller), Answer::AlreadyExited) => drop(caller.send(None)),
+            (Sink::Member(caller), Answer::Member(report)) => drop(caller.send(Some(report))),
+            (Sink::Member(caller), Answer::AlreadyExited) => drop(caller.send(None)),
+            (Sink::Reports(caller), Answer::Reports(reports)) => drop(caller.send(reports)),
+            (Sink::Registered(caller), Answer::Registered(id)) => drop(caller.send(id)),
+            // The sink is dropped, and its caller finds nobody to answer.
+            (
+                Sink::Ended(_)
+                | Sink::Done(_)
+                | Sink::Member(_)
+                | Sink::Reports(_)
+                | Sink::Registered(_),
+                answer,
+            ) => debug_assert!(false, "an answer to another question: {answer:?}"),
         }
         None
     }

@@ -9,9 +9,10 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use super::cell::Cell;
 use super::shared::Core;
 use super::watchlist::Watchlist;
+use crate::error::Result;
 use crate::event::{Event, EventMask, Reason};
-use crate::machine::{Answer, Machine, OpId, Outcome};
-use crate::report::SessionReport;
+use crate::machine::{Machine, OpId, Outcome};
+use crate::report::{MemberReport, SessionReport};
 use crate::session::{Life, ProcessId, SessionId};
 use crate::signal::Signal;
 use crate::stop::StopPolicy;
@@ -19,7 +20,8 @@ use crate::stop::StopPolicy;
 /// A report that is waited for.
 pub(crate) type EndingCell = Cell<SessionReport>;
 
-/// One thing that a thread tells the reactor. Messages are handled in the order in which they were sent.
+/// One thing that a thread tells the reactor. Messages are handled in the order in which they were sent; an answer of
+/// `None` is about a process that has exited.
 pub(crate) enum Message {
     Born(Newborn),
     Aborted {
@@ -35,22 +37,22 @@ pub(crate) enum Message {
     Stop {
         process: ProcessId,
         policy: StopPolicy,
-        reply: Sender<Answer>,
+        reply: Sender<Option<MemberReport>>,
     },
     Signal {
         process: ProcessId,
         signal: Signal,
-        reply: Sender<Answer>,
+        reply: Sender<Option<Result<()>>>,
     },
     SignalSession {
         session: SessionId,
         signal: Signal,
-        reply: Sender<Answer>,
+        reply: Sender<Option<Result<()>>>,
     },
     Shutdown {
         policy: StopPolicy,
         reason: Reason,
-        reply: Sender<Answer>,
+        reply: Sender<Vec<SessionReport>>,
     },
     Subscribe {
         mask: EventMask,
@@ -78,7 +80,7 @@ pub(crate) struct Newborn {
     /// Its session was closed in the meantime, and no handle to it is given out.
     pub(crate) raced: bool,
     /// Who waits to hear under which id it is known.
-    pub(crate) reply: Option<Sender<Answer>>,
+    pub(crate) reply: Option<Sender<Result<ProcessId>>>,
 }
 
 /// Where the report of an end goes: a cell for those who wait, a channel for those who select.

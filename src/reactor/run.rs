@@ -18,8 +18,11 @@ use super::publish::Publisher;
 use super::shared::{Core, Shared};
 use super::watchlist::Watchlist;
 use super::{apply, clock};
+use crate::error::Result;
+use crate::event::Reason;
 use crate::limits::Limits;
-use crate::machine::{Answer, Born, IdMap, Input, Machine, Outcome, ReplyId, Request, Settings};
+use crate::machine::{Born, IdMap, Input, Machine, Outcome, ReplyId, Request, Settings};
+use crate::report::{MemberReport, SessionReport};
 use crate::session::ProcessId;
 use crate::sys::{self, Facilities, LifelineHolder, Poller, Ready, Target};
 
@@ -53,8 +56,11 @@ pub(super) struct Reactor {
 
 /// Who waits for an answer.
 pub(super) enum Sink {
-    Answer(Sender<Answer>),
+    Done(Sender<Option<Result<()>>>),
+    Registered(Sender<Result<ProcessId>>),
     Ended(Ended),
+    Reports(Sender<Vec<SessionReport>>),
+    Member(Sender<Option<MemberReport>>),
 }
 
 /// Starts the thread.
@@ -196,7 +202,7 @@ impl Reactor {
                 policy,
                 reply,
             } => {
-                let reply = self.sink(Sink::Answer(reply));
+                let reply = self.sink(Sink::Member(reply));
                 self.request(
                     Request::Stop {
                         process,
@@ -211,7 +217,7 @@ impl Reactor {
                 signal,
                 reply,
             } => {
-                let reply = self.sink(Sink::Answer(reply));
+                let reply = self.sink(Sink::Done(reply));
                 self.request(
                     Request::Signal {
                         process,
@@ -226,7 +232,7 @@ impl Reactor {
                 signal,
                 reply,
             } => {
-                let reply = self.sink(Sink::Answer(reply));
+                let reply = self.sink(Sink::Done(reply));
                 self.request(
                     Request::SignalSession {
                         session,
@@ -241,7 +247,7 @@ impl Reactor {
                 reason,
                 reply,
             } => {
-                let reply = self.sink(Sink::Answer(reply));
+                let reply = self.sink(Sink::Reports(reply));
                 self.request(
                     Request::Shutdown {
                         policy,
@@ -276,7 +282,7 @@ impl Reactor {
             session: core.session,
             facts: Arc::clone(&core.facts),
             raced,
-            reply: reply.map(|reply| self.sink(Sink::Answer(reply))),
+            reply: reply.map(|reply| self.sink(Sink::Registered(reply))),
         };
         self.watchlist.insert(core);
         self.input(Input::Born(born), now);
@@ -317,6 +323,8 @@ impl Reactor {
             }
         }
         self.sinks.clear();
+        // Whoever stands in the queue for a slot would stand there for ever.
+        drop(self.shared.gate.close_all(Reason::Shutdown));
         let cores = self.watchlist.take();
         for core in &cores {
             core.close();

@@ -8,13 +8,13 @@ use std::time::Instant;
 use crossbeam_channel::Sender;
 
 use super::cell::{Cell, Waited};
+use super::clock;
 use super::gate::{SharedGate, Slot};
 use super::mailbox::{Mail, Message};
-use super::{clock, now};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Reason;
 use crate::exit::{Exit, StatusSource};
-use crate::machine::{Answer, Facts, Relation};
+use crate::machine::{Facts, Relation};
 use crate::session::{Life, ProcessId, SessionId};
 use crate::signal::Signal;
 use crate::stdin::StdinPipe;
@@ -78,11 +78,11 @@ impl Shared {
     }
 
     /// Sends a request, and waits for its answer.
-    pub(crate) fn call(
+    pub(crate) fn call<T>(
         &self,
         operation: &'static str,
-        message: impl FnOnce(Sender<Answer>) -> Message,
-    ) -> Result<Answer> {
+        message: impl FnOnce(Sender<T>) -> Message,
+    ) -> Result<T> {
         let (reply, answer) = crossbeam_channel::bounded(1);
         self.send(message(reply), operation)?;
         answer.recv().map_err(|_| self.gone(operation))
@@ -95,6 +95,14 @@ impl Shared {
             _ => ErrorKind::ReactorGone,
         };
         Error::new(kind, operation)
+    }
+
+    /// Why the gate is closed for good: it is closed when a shutdown begins, and when the reactor is gone.
+    pub(crate) fn closed(&self, operation: &'static str) -> Error {
+        match self.state.load(Ordering::SeqCst) {
+            GONE => Error::new(ErrorKind::ReactorGone, operation),
+            _ => Error::new(ErrorKind::ShutDown, operation),
+        }
     }
 
     /// Set by the reactor before the last of its ends closes. The first reason stands.
@@ -118,8 +126,8 @@ pub(crate) struct Core {
     pub(crate) session: SessionId,
     pub(crate) life: Life,
     pub(crate) facts: Arc<Facts>,
-    /// When it was registered.
-    pub(crate) born: Instant,
+    /// When its start began, if it was started here.
+    started: Option<Instant>,
     pub(crate) stdin: StdinPipe,
     pub(crate) outputs: Mutex<Outputs>,
     exit: Cell<Exit>,
@@ -149,6 +157,8 @@ pub(crate) struct Parts {
     pub(crate) session: SessionId,
     pub(crate) life: Life,
     pub(crate) facts: Arc<Facts>,
+    /// When its start began, if it was started here.
+    pub(crate) started: Option<Instant>,
     pub(crate) pin: Option<Pin>,
     pub(crate) stdin: StdinPipe,
     pub(crate) outputs: Outputs,
@@ -167,7 +177,7 @@ impl Core {
             session: parts.session,
             life: parts.life,
             facts: parts.facts,
-            born: now(),
+            started: parts.started,
             stdin: parts.stdin,
             outputs: Mutex::new(parts.outputs),
             exit: Cell::default(),
@@ -251,11 +261,9 @@ impl Core {
     /// The exit that a look showed, with what only we know about it.
     pub(crate) fn complete(&self, looked: ExitLook) -> Exit {
         let at = clock::now();
-        let lifetime = match self.facts.relation {
-            Relation::Child => Some(at.saturating_duration_since(self.born)),
-            // It began before we met it.
-            Relation::Stranger => None,
-        };
+        let lifetime = self
+            .started
+            .map(|started| at.saturating_duration_since(started));
         Exit {
             status: looked.status,
             source: looked.source,

@@ -72,7 +72,7 @@ pub(crate) use platform::{
     sleep_on_alone, wait_writable, why_alive,
 };
 pub(crate) use unix::{
-    Lifeline, LifelineHolder, block_all_signals, current_pid, leads_group, lifeline, peek_child,
-    set_nonblocking,
+    Lifeline, LifelineHolder, block_all_signals, current_pid, leads_group, lifeline, own_group,
+    peek_child, set_nonblocking,
 };
 pub(crate) use vocabulary::{ChildState, Look, OwnerIdentity, Ready, Relation, Woken, Writable};

@@ -1,0 +1,107 @@
+//! The last step: from the thread that brought a process about to the reactor.
+
+use std::sync::Arc;
+
+use super::unwatched::{bury, kill};
+use crate::error::{Error, ErrorKind, Result};
+use crate::machine::{Facts, Machine};
+use crate::process::Process;
+use crate::reactor::{Core, Message, Newborn, Shared, Spawning, Watchlist};
+use crate::session::ProcessId;
+
+/// Hands over a process that was started here. Nobody waits for the reactor.
+pub(super) fn give_birth(spawning: Spawning, core: Arc<Core>) -> Result<Process> {
+    const OPERATION: &str = "spawn";
+    let shared = Arc::clone(&core.shared);
+    let session = core.session;
+    let watched = match core.pin() {
+        Some(pin) => shared.watch.add(&pin, core.process.0),
+        None => Ok(()),
+    };
+    if let Err(error) = watched {
+        kill(&core);
+        bury(&core, None);
+        return Err(Error::new(ErrorKind::SpawnFailed, OPERATION)
+            .with_session(session)
+            .with_detail("the process could not be watched, and was killed")
+            .with_source(error));
+    }
+    let (sent, doomed) = spawning.hand_over(|slot, doomed| {
+        core.occupy(slot);
+        let newborn = Newborn {
+            core: Arc::clone(&core),
+            raced: doomed,
+            reply: None,
+        };
+        (shared.mail.send(Message::Born(newborn)), doomed)
+    });
+    if sent.is_err() {
+        kill(&core);
+        bury(&core, None);
+        return Err(shared.gone(OPERATION).with_session(session));
+    }
+    if doomed {
+        return Err(Error::new(ErrorKind::SessionEnding, OPERATION)
+            .with_session(session)
+            .with_detail(
+                "its end began while the process was being started; it is ended with the rest",
+            ));
+    }
+    Ok(Process::new(core))
+}
+
+/// Offers a process that exists already, and waits to hear under which id it is known.
+pub(super) fn offer(
+    spawning: Spawning,
+    core: Arc<Core>,
+    operation: &'static str,
+) -> Result<Process> {
+    let shared = Arc::clone(&core.shared);
+    let (reply, answer) = crossbeam_channel::bounded(1);
+    let sent = spawning.offer(|slot| {
+        core.occupy(slot);
+        let newborn = Newborn {
+            core: Arc::clone(&core),
+            raced: false,
+            reply: Some(reply),
+        };
+        shared.mail.send(Message::Born(newborn)).is_ok()
+    });
+    match sent {
+        None => {
+            if let Some(pin) = core.pin() {
+                // It is in the poll since its registration a few lines ago.
+                drop(shared.watch.remove(&pin));
+            }
+            Err(Error::new(ErrorKind::SessionEnding, operation).with_session(core.session))
+        }
+        Some(false) => Err(shared.gone(operation)),
+        Some(true) => match answer.recv() {
+            Ok(Ok(id)) if id == core.process => Ok(Process::new(core)),
+            Ok(Ok(id)) => known(&shared, id, &core.facts, operation),
+            Ok(Err(error)) => Err(error),
+            Err(_) => Err(shared.gone(operation)),
+        },
+    }
+}
+
+/// The process that is registered under this id.
+fn known(
+    shared: &Shared,
+    id: ProcessId,
+    facts: &Facts,
+    operation: &'static str,
+) -> Result<Process> {
+    let (reply, answer) = crossbeam_channel::bounded(1);
+    let question = Box::new(move |_: &Machine, watchlist: &Watchlist, _| {
+        // The caller waits, or has gone.
+        drop(reply.send(watchlist.get(id).cloned()));
+    });
+    shared.send(Message::Ask(question), operation)?;
+    match answer.recv() {
+        Ok(Some(core)) => Ok(Process::new(core)),
+        // It has exited between the two answers.
+        Ok(None) => Err(Error::new(ErrorKind::AlreadyExited, operation).with_pid(facts.pid)),
+        Err(_) => Err(shared.gone(operation)),
+    }
+}

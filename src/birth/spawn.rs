@@ -1,0 +1,137 @@
+//! Starting.
+
+use std::ffi::OsStr;
+use std::io;
+use std::process::Child;
+use std::time::{Duration, Instant};
+
+use super::embryo::{Held, Pipes, conceive, enter};
+use super::handover::give_birth;
+use crate::containment::Containment;
+use crate::error::{Error, ErrorKind, Result};
+use crate::event::Origin;
+use crate::launch::{Launch, Setup};
+use crate::machine::{Facts, Relation};
+use crate::mark::Token;
+use crate::process::Process;
+use crate::reactor::{self, Shared, Spawning};
+use crate::registry::Inner;
+use crate::session::SessionId;
+use crate::spawn_options::SpawnOptions;
+use crate::sys::{self, Pin};
+
+/// Starts a process.
+pub(crate) fn spawn(
+    inner: &Inner,
+    session: SessionId,
+    command: &mut impl Launch,
+    options: &SpawnOptions,
+) -> Result<Process> {
+    const OPERATION: &str = "spawn";
+    let about = |error: Error, program: &OsStr| error.with_session(session).with_program(program);
+    if command.program().is_empty() {
+        let error =
+            Error::new(ErrorKind::InvalidInput, OPERATION).with_detail("the program is empty");
+        return Err(about(error, command.program()));
+    }
+    let containment = options.containment.unwrap_or(inner.plan.containment);
+    if containment > Containment::Group {
+        let detail = format!("the tier {containment:?} is not there yet");
+        let error = Error::new(ErrorKind::Unsupported, OPERATION).with_detail(detail);
+        return Err(about(error, command.program()));
+    }
+    let shared = &inner.shared;
+    // A time that overflows is never over.
+    let deadline = options
+        .slot_timeout
+        .map(|wait| reactor::now().checked_add(wait).unwrap_or_else(far));
+    let spawning = enter(shared, session, deadline, OPERATION)
+        .map_err(|error| error.with_program(command.program()))?;
+    let own_group = containment >= Containment::Group;
+    let setup = Setup {
+        own_group,
+        token: token(inner, &spawning),
+    };
+    let started = Some(reactor::now());
+    let child = command
+        .launch(&setup)
+        .map_err(|error| about(launch_error(error), command.program()))?;
+    let facts = Facts {
+        pid: child.id(),
+        inode: None,
+        relation: Relation::Child,
+        leads_group: own_group,
+        origin: Origin::Spawned,
+        containment,
+        label: options.label.clone(),
+        command_line: command.command_line(),
+    };
+    let held = match hold(shared, child, own_group) {
+        Ok(held) => Held { started, ..held },
+        Err(error) => return Err(about(error, command.program())),
+    };
+    let core = conceive(shared, &spawning, facts, held);
+    give_birth(spawning, core)
+}
+
+/// Pins a child that std has started. Without a pin it is killed and reaped: nothing is left of it.
+fn hold(shared: &Shared, mut child: Child, own_group: bool) -> Result<Held> {
+    match Pin::open(child.id(), &shared.facilities) {
+        Ok(pin) => Ok(Held {
+            pin: Some(pin),
+            child: Pipes::take(&mut child),
+            started: None,
+        }),
+        // With SIGCHLD ignored it can have exited and be gone before it could be pinned.
+        Err(error) if sys::is_gone(&error) => Ok(Held {
+            pin: None,
+            child: Pipes::take(&mut child),
+            started: None,
+        }),
+        Err(error) => {
+            sys::kill_unpinned(child.id(), own_group);
+            let reaped = child.wait();
+            let text = match reaped {
+                Ok(_) => "the process could not be pinned, and was killed",
+                Err(_) => "the process could not be pinned, and was killed; its status was taken",
+            };
+            Err(Error::new(ErrorKind::SpawnFailed, "spawn")
+                .with_detail(text)
+                .with_source(error))
+        }
+    }
+}
+
+/// Our mark for what is about to be started.
+fn token(inner: &Inner, spawning: &Spawning) -> Option<Token> {
+    let owner = inner.plan.owner.as_ref()?;
+    Some(Token {
+        owner_name: owner.name.clone(),
+        pid: owner.identity.pid,
+        start: owner.identity.start_ticks,
+        inode: owner.identity.inode,
+        boot: owner.identity.boot,
+        pid_namespace: owner.identity.pid_namespace,
+        registry: inner.shared.number,
+        life: spawning.life(),
+        session: spawning.session(),
+    })
+}
+
+fn launch_error(error: io::Error) -> Error {
+    let invalid = error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none();
+    let kind = if invalid {
+        ErrorKind::InvalidInput
+    } else {
+        ErrorKind::SpawnFailed
+    };
+    Error::new(kind, "spawn").with_source(error)
+}
+
+/// A time that is not reached.
+fn far() -> Instant {
+    let century = Duration::from_secs(100 * 365 * 24 * 3600);
+    reactor::now()
+        .checked_add(century)
+        .unwrap_or_else(reactor::now)
+}
