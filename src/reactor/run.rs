@@ -128,12 +128,14 @@ fn live(mut reactor: Reactor, holder: LifelineHolder) {
 
 impl Reactor {
     fn run(&mut self) -> std::io::Result<()> {
+        let mut mail_left = false;
         while !self.finished && !self.halted {
             self.poller
                 .arm(self.machine.next_deadline(), clock::now())?;
             self.ready.clear();
-            let mut more = self.poller.wait(true, &mut self.ready)?;
+            let mut more = self.poller.wait(!mail_left, &mut self.ready)?;
             self.mailbox.drain(&mut self.messages);
+            let drained_at = self.ready.len();
             // After the mailbox: what exited before a request was sent is handed in before it. And all of it, however
             // much there is: the timer comes after the last exit.
             loop {
@@ -143,6 +145,8 @@ impl Reactor {
                 }
                 more = false;
             }
+            // The wake-up for what was sent since is used up by now: it is not waited for again.
+            mail_left = self.ready[drained_at..].contains(&Ready::Mailbox);
             self.exits();
             self.requests();
             let now = clock::now();
