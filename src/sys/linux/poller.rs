@@ -1,12 +1,12 @@
 //! The poll that the reactor sleeps in: exits, one timer, one mailbox.
 
 use std::io;
-use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use rustix::event::epoll;
 
 use super::pin::Pin;
 use super::timer::Timer;
@@ -29,6 +29,9 @@ pub(crate) struct Poller {
 }
 
 /// Adds pins to a [`Poller`] and removes them, from any thread.
+///
+/// By `epoll_ctl(2)` on mio's own epoll, with the token as the data, as mio does it. Not by mio's `register`: that writes
+/// a log record where the host's other crates turn mio's feature `log` on, and a logger may block.
 #[derive(Clone, Debug)]
 pub(crate) struct Watch {
     registry: Arc<Registry>,
@@ -133,11 +136,9 @@ impl Watch {
             .ok()
             .filter(|token| *token < TIMER)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no room for the key"))?;
-        self.registry.register(
-            &mut SourceFd(&pin.fd().as_raw_fd()),
-            token,
-            Interest::READABLE,
-        )
+        let data = epoll::EventData::new_u64(token.0 as u64);
+        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
+        Ok(epoll::add(&*self.registry, pin.fd(), data, flags)?)
     }
 
     /// Ends the watch. To be done before the pin is dropped: the kernel does it by itself only if no copy of the pidfd is
@@ -147,7 +148,6 @@ impl Watch {
     ///
     /// `ENOENT` if it is not watched.
     pub(crate) fn remove(&self, pin: &Pin) -> io::Result<()> {
-        self.registry
-            .deregister(&mut SourceFd(&pin.fd().as_raw_fd()))
+        Ok(epoll::delete(&*self.registry, pin.fd())?)
     }
 }
