@@ -8,8 +8,9 @@ use crate::containment::Containment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::Limits;
 use crate::mark;
+use crate::plan::{Owner, Plan};
 use crate::reactor::{self, Config};
-use crate::registry::{Inner, OnDrop, Plan, Registry};
+use crate::registry::{Inner, OnDrop, Registry};
 use crate::stop::StopPolicy;
 use crate::sys::{self, Facilities, Mask};
 
@@ -176,7 +177,6 @@ impl Builder {
             kept_reports: self.kept_reports,
             thread_name: self.thread_name,
         };
-        let (shared, thread) = reactor::start(config).map_err(system)?;
         let plan = Plan {
             stop_policy: self.stop_policy,
             containment: self.containment.min(Containment::Group),
@@ -185,7 +185,8 @@ impl Builder {
             on_drop: self.on_drop,
             capabilities: capabilities(&facilities),
         };
-        Ok(Registry(Arc::new(Inner::new(shared, plan, thread))))
+        let (shared, thread) = reactor::start(config, plan).map_err(system)?;
+        Ok(Registry(Arc::new(Inner::new(shared, thread))))
     }
 
     fn validate(&self) -> Result<()> {
@@ -226,13 +227,6 @@ impl Builder {
         let name = self.owner_name.clone().unwrap_or_else(executable_name);
         Ok(Owner { name, identity })
     }
-}
-
-/// Whose processes carry our mark.
-#[derive(Clone, Debug)]
-pub(crate) struct Owner {
-    pub(crate) name: String,
-    pub(crate) identity: sys::OwnerIdentity,
 }
 
 fn executable_name() -> String {

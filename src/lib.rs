@@ -115,6 +115,7 @@ mod launch;
 mod limits;
 mod machine;
 mod mark;
+mod plan;
 mod process;
 mod reactor;
 mod registry;

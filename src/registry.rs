@@ -5,9 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::builder::{Builder, Owner};
+use crate::builder::Builder;
 use crate::capabilities::Capabilities;
-use crate::containment::Containment;
 use crate::ending::Ending;
 use crate::error::{AdoptError, Error, ErrorKind, Result};
 use crate::event::{EventMask, Reason, Subscription};
@@ -59,22 +58,9 @@ pub enum OnDrop {
     Detach,
 }
 
-/// What a registry was built with.
-#[derive(Debug)]
-pub(crate) struct Plan {
-    pub(crate) stop_policy: StopPolicy,
-    pub(crate) containment: Containment,
-    /// Whose mark processes get; none without the marker.
-    pub(crate) owner: Option<Owner>,
-    pub(crate) event_capacity: usize,
-    pub(crate) on_drop: OnDrop,
-    pub(crate) capabilities: Capabilities,
-}
-
 #[derive(Debug)]
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
-    pub(crate) plan: Plan,
     thread: Mutex<Option<JoinHandle<()>>>,
 }
 
@@ -111,12 +97,12 @@ impl Registry {
 
     /// How sessions are ended where nothing else is said.
     pub fn stop_policy(&self) -> &StopPolicy {
-        &self.0.plan.stop_policy
+        &self.0.shared.plan.stop_policy
     }
 
     /// What works on this system, and why the rest does not.
     pub fn capabilities(&self) -> &Capabilities {
-        &self.0.plan.capabilities
+        &self.0.shared.plan.capabilities
     }
 
     // ---- processes
@@ -164,7 +150,7 @@ impl Registry {
         command: &mut impl Launch,
         options: &SpawnOptions,
     ) -> Result<Process> {
-        birth::spawn(&self.0, session.into(), command, options)
+        birth::spawn(&self.0.shared, session.into(), command, options)
     }
 
     /// Takes over a child that was started elsewhere.
@@ -181,7 +167,7 @@ impl Registry {
         session: impl Into<SessionId>,
         child: std::process::Child,
     ) -> Result<Process, AdoptError> {
-        birth::adopt(&self.0, session.into(), child)
+        birth::adopt(&self.0.shared, session.into(), child)
     }
 
     /// Takes in a process that is not ours.
@@ -208,7 +194,7 @@ impl Registry {
         pid: u32,
         is_it: impl FnOnce(&SystemProcess) -> bool,
     ) -> Result<Process> {
-        birth::attach(&self.0, session.into(), pid, is_it)
+        birth::attach(&self.0.shared, session.into(), pid, is_it)
     }
 
     // ---- ends
@@ -378,7 +364,7 @@ impl Registry {
 
     /// The events of some kinds from now on.
     pub fn subscribe_to(&self, mask: EventMask) -> Subscription {
-        let capacity = self.0.plan.event_capacity;
+        let capacity = self.0.shared.plan.event_capacity;
         let (events, receiver) = crossbeam_channel::bounded(capacity.saturating_add(1));
         let (done, in_force) = crossbeam_channel::bounded(1);
         let message = Message::Subscribe {
@@ -421,16 +407,15 @@ impl Registry {
 impl fmt::Debug for Registry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Registry")
-            .field("plan", &self.0.plan)
+            .field("plan", &self.0.shared.plan)
             .finish_non_exhaustive()
     }
 }
 
 impl Inner {
-    pub(crate) fn new(shared: Arc<Shared>, plan: Plan, thread: JoinHandle<()>) -> Self {
+    pub(crate) fn new(shared: Arc<Shared>, thread: JoinHandle<()>) -> Self {
         Self {
             shared,
-            plan,
             thread: Mutex::new(Some(thread)),
         }
     }
@@ -490,7 +475,7 @@ impl Drop for Inner {
             std::mem::forget(thread);
             return;
         }
-        match self.plan.on_drop {
+        match self.shared.plan.on_drop {
             OnDrop::Kill => {
                 // An error says that there is nobody left to end anything: shut down before, or gone (see below).
                 drop(self.shut_down(&StopPolicy::immediate(), Reason::Drop));
@@ -498,7 +483,7 @@ impl Drop for Inner {
             OnDrop::Detach => drop(self.shared.send(Message::Halt, "detach")),
         }
         self.join();
-        if self.plan.on_drop == OnDrop::Kill {
+        if self.shared.plan.on_drop == OnDrop::Kill {
             self.clear_wreck();
         }
     }

@@ -12,13 +12,12 @@ use crate::exit::{Status, StatusSource};
 use crate::machine::{Facts, Relation};
 use crate::process::Process;
 use crate::reactor::{ExitLook, Shared};
-use crate::registry::Inner;
 use crate::session::SessionId;
 use crate::sys::{self, ChildState, Pin};
 
 /// Takes over a child.
 pub(crate) fn adopt(
-    inner: &Inner,
+    shared: &Arc<Shared>,
     session: SessionId,
     mut child: Child,
 ) -> Result<Process, AdoptError> {
@@ -30,7 +29,6 @@ pub(crate) fn adopt(
             child,
         ))
     };
-    let shared = &inner.shared;
     let spawning = match enter(shared, session, None, OPERATION) {
         Ok(spawning) => spawning,
         Err(error) => return fail(error, child),
@@ -55,7 +53,7 @@ pub(crate) fn adopt(
             && pid != sys::own_group()
             && sys::leads_group(pid).unwrap_or(false),
         origin: Origin::Adopted,
-        containment: inner.plan.containment,
+        containment: shared.plan.containment,
         label: None,
         // Only for people to read; a child that has exited has none any more.
         command_line: sys::command_line(pid).unwrap_or_default().into(),

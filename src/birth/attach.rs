@@ -1,6 +1,7 @@
 //! Taking in a process that is not ours.
 
 use std::io;
+use std::sync::Arc;
 
 use super::embryo::{Held, Pipes, conceive, enter};
 use super::handover::offer;
@@ -9,14 +10,15 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Origin;
 use crate::machine::{Facts, Relation};
 use crate::process::Process;
-use crate::registry::{Inner, is_own_or_ancestor};
+use crate::reactor::Shared;
+use crate::registry::is_own_or_ancestor;
 use crate::session::SessionId;
 use crate::sys::{self, Pin};
 use crate::system_process::SystemProcess;
 
 /// Takes in a process that is not ours.
 pub(crate) fn attach(
-    inner: &Inner,
+    shared: &Arc<Shared>,
     session: SessionId,
     pid: u32,
     is_it: impl FnOnce(&SystemProcess) -> bool,
@@ -31,7 +33,6 @@ pub(crate) fn attach(
         let detail = "pid 0 and 1, this process and its ancestors cannot be held";
         return Err(fail(ErrorKind::InvalidInput).with_detail(detail));
     }
-    let shared = &inner.shared;
     let spawning = enter(shared, session, None, OPERATION).map_err(|error| error.with_pid(pid))?;
     // First the pin, then the look: what is read is about the process that is held.
     let pin = Pin::open(pid, &shared.facilities).map_err(|error| {

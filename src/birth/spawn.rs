@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::process::Child;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::embryo::{Held, Pipes, conceive, enter};
@@ -15,14 +16,13 @@ use crate::machine::{Facts, Relation};
 use crate::mark::Token;
 use crate::process::Process;
 use crate::reactor::{self, Shared, Spawning};
-use crate::registry::Inner;
 use crate::session::SessionId;
 use crate::spawn_options::SpawnOptions;
 use crate::sys::{self, Pin};
 
 /// Starts a process.
 pub(crate) fn spawn(
-    inner: &Inner,
+    shared: &Arc<Shared>,
     session: SessionId,
     command: &mut impl Launch,
     options: &SpawnOptions,
@@ -34,13 +34,12 @@ pub(crate) fn spawn(
             Error::new(ErrorKind::InvalidInput, OPERATION).with_detail("the program is empty");
         return Err(about(error, command.program()));
     }
-    let containment = options.containment.unwrap_or(inner.plan.containment);
+    let containment = options.containment.unwrap_or(shared.plan.containment);
     if containment > Containment::Group {
         let detail = format!("the tier {containment:?} is not there yet");
         let error = Error::new(ErrorKind::Unsupported, OPERATION).with_detail(detail);
         return Err(about(error, command.program()));
     }
-    let shared = &inner.shared;
     // A time that overflows is never over.
     let deadline = options
         .slot_timeout
@@ -50,7 +49,7 @@ pub(crate) fn spawn(
     let own_group = containment >= Containment::Group;
     let setup = Setup {
         own_group,
-        token: token(inner, &spawning),
+        token: token(shared, &spawning),
     };
     let started = Some(reactor::now());
     let child = command
@@ -103,8 +102,8 @@ fn hold(shared: &Shared, mut child: Child, own_group: bool) -> Result<Held> {
 }
 
 /// Our mark for what is about to be started.
-fn token(inner: &Inner, spawning: &Spawning) -> Option<Token> {
-    let owner = inner.plan.owner.as_ref()?;
+fn token(shared: &Shared, spawning: &Spawning) -> Option<Token> {
+    let owner = shared.plan.owner.as_ref()?;
     Some(Token {
         owner_name: owner.name.clone(),
         pid: owner.identity.pid,
@@ -112,7 +111,7 @@ fn token(inner: &Inner, spawning: &Spawning) -> Option<Token> {
         inode: owner.identity.inode,
         boot: owner.identity.boot,
         pid_namespace: owner.identity.pid_namespace,
-        registry: inner.shared.number,
+        registry: shared.number,
         life: spawning.life(),
         session: spawning.session(),
     })

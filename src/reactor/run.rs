@@ -15,13 +15,14 @@ use super::helpers::Errands;
 use super::journal::Journal;
 use super::mailbox::{Ended, Mailbox, Message, Newborn, mailbox};
 use super::publish::Publisher;
-use super::shared::{Core, Shared};
+use super::shared::{Core, Ends, Shared};
 use super::watchlist::Watchlist;
 use super::{apply, clock};
 use crate::error::Result;
 use crate::event::Reason;
 use crate::limits::Limits;
 use crate::machine::{Born, IdMap, Input, Machine, Outcome, ReplyId, Request, Settings};
+use crate::plan::Plan;
 use crate::report::{MemberReport, SessionReport};
 use crate::session::ProcessId;
 use crate::sys::{self, Facilities, LifelineHolder, Poller, Ready, Target};
@@ -64,18 +65,18 @@ pub(super) enum Sink {
 }
 
 /// Starts the thread.
-pub(crate) fn start(config: Config) -> std::io::Result<(Arc<Shared>, JoinHandle<()>)> {
+pub(crate) fn start(config: Config, plan: Plan) -> std::io::Result<(Arc<Shared>, JoinHandle<()>)> {
     let poller = Poller::new()?;
     let (holder, line) = sys::lifeline()?;
     let (mail, mailbox) = mailbox(poller.waker());
     let gate = Arc::new(SharedGate::new(config.limits));
-    let shared = Arc::new(Shared::new(
+    let ends = Ends {
         mail,
         gate,
-        poller.watch(),
+        watch: poller.watch(),
         line,
-        config.facilities,
-    ));
+    };
+    let shared = Arc::new(Shared::new(ends, config.facilities, plan));
     let settings = Settings {
         group_after_reap: config.facilities.group_signal,
         kept_reports: config.kept_reports,

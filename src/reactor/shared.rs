@@ -15,6 +15,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Reason;
 use crate::exit::{Exit, StatusSource};
 use crate::machine::{Facts, Relation};
+use crate::plan::Plan;
 use crate::session::{Life, ProcessId, SessionId};
 use crate::signal::Signal;
 use crate::stdin::StdinPipe;
@@ -29,6 +30,7 @@ pub(crate) struct Shared {
     /// Hangs up when the reactor is gone.
     pub(crate) line: Lifeline,
     pub(crate) facilities: Facilities,
+    pub(crate) plan: Plan,
     /// The process that the reactor's thread is in. After a fork without exec it is not in the child's.
     pub(crate) owner: u32,
     /// Tells this registry from every other one.
@@ -42,20 +44,23 @@ const RUNNING: u8 = 0;
 const SHUT_DOWN: u8 = 1;
 const GONE: u8 = 2;
 
+/// The handles' ends of what leads to the reactor.
+pub(super) struct Ends {
+    pub(super) mail: Mail,
+    pub(super) gate: Arc<SharedGate>,
+    pub(super) watch: Watch,
+    pub(super) line: Lifeline,
+}
+
 impl Shared {
-    pub(crate) fn new(
-        mail: Mail,
-        gate: Arc<SharedGate>,
-        watch: Watch,
-        line: Lifeline,
-        facilities: Facilities,
-    ) -> Self {
+    pub(super) fn new(ends: Ends, facilities: Facilities, plan: Plan) -> Self {
         Self {
-            mail,
-            gate,
-            watch,
-            line,
+            mail: ends.mail,
+            gate: ends.gate,
+            watch: ends.watch,
+            line: ends.line,
             facilities,
+            plan,
             owner: sys::current_pid(),
             number: sys::random_u64(),
             state: AtomicU8::new(RUNNING),
