@@ -105,6 +105,7 @@
 mod birth;
 mod builder;
 mod capabilities;
+mod collect;
 mod containment;
 mod ending;
 mod error;
@@ -142,6 +143,7 @@ pub use crossbeam_channel as channel;
 
 pub use self::builder::Builder;
 pub use self::capabilities::{Capabilities, Capability};
+pub use self::collect::{Collector, Output};
 pub use self::containment::Containment;
 pub use self::ending::Ending;
 pub use self::error::{AdoptError, Error, ErrorKind, Result};

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Receiver;
 
+use crate::collect::Collector;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Origin;
 use crate::exit::Exit;
@@ -83,6 +84,16 @@ impl Process {
     /// The pipe from its standard error, once.
     pub fn take_stderr(&self) -> Option<ChildStderr> {
         self.core.outputs().stderr.take()
+    }
+
+    /// Drains both outputs on a thread until the process has exited, and keeps the first `max_bytes` of each.
+    ///
+    /// # Errors
+    ///
+    /// [`InvalidInput`](ErrorKind::InvalidInput) if neither is a pipe, or both were taken;
+    /// [`System`](ErrorKind::System) if there is no descriptor or no thread to be had: the pipes stay where they are.
+    pub fn collect_output(&self, max_bytes: usize) -> Result<Collector> {
+        Collector::start(&self.core, max_bytes)
     }
 
     // ---- waiting

@@ -1,5 +1,6 @@
 //! What handles and the reactor share: the way to send requests, and for each process one core.
 
+use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{ChildStderr, ChildStdout};
 use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -146,6 +147,16 @@ pub(crate) struct Core {
 pub(crate) struct Outputs {
     pub(crate) stdout: Option<ChildStdout>,
     pub(crate) stderr: Option<ChildStderr>,
+}
+
+impl Outputs {
+    /// Those that are there.
+    pub(crate) fn fds(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        let stdout = self.stdout.as_ref().map(AsFd::as_fd);
+        stdout
+            .into_iter()
+            .chain(self.stderr.as_ref().map(AsFd::as_fd))
+    }
 }
 
 /// What is given up when the process has exited.

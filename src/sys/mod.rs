@@ -28,7 +28,8 @@
 //! **A sleep.** [`sleep_on`] lets the thread of a waiting caller sleep on the process itself and on the reactor's end, a
 //! [`Lifeline`]. A back end that cannot sleep on a process there sleeps on a cell that the reactor fills.
 //!
-//! **A revocable write.** [`wait_writable`] waits until a pipe takes more bytes or its [`Revocation`] is called.
+//! **A revocable wait for pipes.** [`wait_writable`] waits until a pipe takes more bytes, [`wait_readable`] until one has
+//! some, or a [`Revocation`] is called.
 //!
 //! **Looking around.** [`read_process`], [`command_line`], [`why_alive`], [`is_ancestor`], [`own_identity`]: reports and
 //! checks. They may block on a process that is stuck in the kernel, so they are never called from the reactor.
@@ -69,7 +70,7 @@ use linux as platform;
 pub(crate) use platform::{
     Facilities, Mask, Pin, Poller, Revocation, Target, Watch, command_line, is_ancestor, is_gone,
     kill_unpinned, own_identity, probe, random_u64, read_process, send_signal, sleep_on,
-    sleep_on_alone, wait_writable, why_alive,
+    sleep_on_alone, wait_readable, wait_writable, why_alive,
 };
 pub(crate) use unix::{
     Lifeline, LifelineHolder, block_all_signals, current_pid, leads_group, lifeline, own_group,

@@ -41,5 +41,5 @@ pub(crate) use poller::{Poller, Watch};
 pub(crate) use probe::probe;
 pub(crate) use procfs::{command_line, is_ancestor, read_process, why_alive};
 pub(crate) use random::random_u64;
-pub(crate) use revocation::{Revocation, wait_writable};
+pub(crate) use revocation::{Revocation, wait_readable, wait_writable};
 pub(crate) use signal::{Target, send_signal};

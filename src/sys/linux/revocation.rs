@@ -1,4 +1,4 @@
-//! A switch that wakes every writer who waits for room in a pipe.
+//! A switch that wakes everybody who waits for a pipe.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -30,6 +30,30 @@ impl Revocation {
         // An eventfd takes eight bytes whole. EAGAIN is its only refusal, when the counter is full: revoked long ago.
         let _written_or_full = rustix::io::write(&self.switch, &one);
     }
+}
+
+/// Sleeps until one of `fds` has bytes or has come to its end, or the readers are revoked; says which of them have, and
+/// whether the switch was called.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(crate) fn wait_readable(
+    fds: &[BorrowedFd<'_>],
+    revocation: &Revocation,
+) -> io::Result<(Vec<bool>, bool)> {
+    let mut polled = vec![PollFd::from_borrowed_fd(
+        revocation.switch.as_fd(),
+        PollFlags::IN,
+    )];
+    polled.extend(
+        fds.iter()
+            .map(|fd| PollFd::from_borrowed_fd(*fd, PollFlags::IN)),
+    );
+    sleep_until(&mut polled, None)?;
+    let mut spoke = polled.iter().map(|polled| !polled.revents().is_empty());
+    let revoked = spoke.next().unwrap_or(false);
+    Ok((spoke.collect(), revoked))
 }
 
 /// Sleeps until `fd` takes bytes again (or fails at once, as with nobody left to read), or the writer is revoked.
