@@ -7,6 +7,7 @@ use crossbeam_channel::Receiver;
 
 use crate::error::Result;
 use crate::event::Reason;
+use crate::machine::Whom;
 use crate::reactor::{self, Ended, EndingCell, Message, Shared, Waited};
 use crate::report::SessionReport;
 use crate::session::SessionId;
@@ -24,22 +25,24 @@ pub struct Ending {
 }
 
 impl Ending {
+    /// Begins the end of a session; without a policy, by its own.
     pub(crate) fn begin(
         shared: &Arc<Shared>,
-        session: SessionId,
-        policy: &StopPolicy,
+        whom: Whom,
+        policy: Option<&StopPolicy>,
     ) -> Result<Self> {
+        let (Whom::Number(session) | Whom::Life(session, _)) = whom;
         let cell = Arc::new(EndingCell::default());
         let (channel, receiver) = crossbeam_channel::bounded(1);
         let to = Ended {
             cell: Arc::clone(&cell),
             channel,
         };
-        let policy = policy.clone();
+        let policy = policy.cloned();
         shared
             .send(
                 Message::End {
-                    session,
+                    whom,
                     policy,
                     reason: Reason::Host,
                     to,
@@ -110,7 +113,7 @@ impl Ending {
 
     fn wait_until(&self, deadline: Option<Instant>) -> Result<Option<SessionReport>> {
         match self.cell.wait(deadline) {
-            Waited::Filled(report) => Ok(Some(report.clone())),
+            Waited::Filled(report) => report.clone().map(Some),
             Waited::TimedOut => Ok(None),
             Waited::Closed => Err(self.shared.gone(OPERATION).with_session(self.session)),
         }

@@ -122,6 +122,9 @@ mod reactor;
 mod registry;
 mod report;
 mod session;
+mod session_handle;
+mod session_options;
+mod shutdown;
 mod signal;
 mod spawn_options;
 mod stdin;
@@ -158,6 +161,9 @@ pub use self::report::{
     How, Means, MemberReport, Proof, SessionReport, Strength, SurvivalCause, Survivor, Unclean,
 };
 pub use self::session::{ProcessId, SessionId};
+pub use self::session_handle::{Session, SessionGuard};
+pub use self::session_options::SessionOptions;
+pub use self::shutdown::Shutdown;
 pub use self::signal::Signal;
 pub use self::spawn_options::SpawnOptions;
 pub use self::stdin::Stdin;

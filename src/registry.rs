@@ -7,16 +7,20 @@ use std::time::{Duration, Instant};
 
 use crate::builder::Builder;
 use crate::capabilities::Capabilities;
+use crate::containment::Containment;
 use crate::ending::Ending;
 use crate::error::{AdoptError, Error, ErrorKind, Result};
 use crate::event::{EventMask, Reason, Subscription};
 use crate::info::{ProcessInfo, SessionInfo};
 use crate::launch::Launch;
-use crate::machine::Machine;
+use crate::machine::{Machine, Refused, Whom};
 use crate::process::Process;
-use crate::reactor::{self, Message, Shared};
+use crate::reactor::{self, Message, Place, Shared};
 use crate::report::SessionReport;
-use crate::session::{ProcessId, SessionId};
+use crate::session::{Life, ProcessId, SessionId};
+use crate::session_handle::Session;
+use crate::session_options::SessionOptions;
+use crate::shutdown::Shutdown;
 use crate::signal::Signal;
 use crate::spawn_options::SpawnOptions;
 use crate::stop::StopPolicy;
@@ -150,7 +154,7 @@ impl Registry {
         command: &mut impl Launch,
         options: &SpawnOptions,
     ) -> Result<Process> {
-        birth::spawn(&self.0.shared, session.into(), command, options)
+        birth::spawn(&self.0.shared, place(session), command, options)
     }
 
     /// Takes over a child that was started elsewhere.
@@ -167,7 +171,7 @@ impl Registry {
         session: impl Into<SessionId>,
         child: std::process::Child,
     ) -> Result<Process, AdoptError> {
-        birth::adopt(&self.0.shared, session.into(), child)
+        birth::adopt(&self.0.shared, place(session), child)
     }
 
     /// Takes in a process that is not ours.
@@ -194,12 +198,12 @@ impl Registry {
         pid: u32,
         is_it: impl FnOnce(&SystemProcess) -> bool,
     ) -> Result<Process> {
-        birth::attach(&self.0.shared, session.into(), pid, is_it)
+        birth::attach(&self.0.shared, place(session), pid, is_it)
     }
 
     // ---- ends
 
-    /// Ends a session by the registry's [`StopPolicy`]: blocks until every process of it is confirmed gone, or the time
+    /// Ends a session by its own [`StopPolicy`], or else the registry's: blocks until every process of it is confirmed gone, or the time
     /// to confirm is over.
     ///
     /// A session that is being ended already is joined: both callers get the same report. One that does not live gets an
@@ -210,7 +214,7 @@ impl Registry {
     /// A survivor is in the report, it is no error. [`ShutDown`](ErrorKind::ShutDown) and
     /// [`ReactorGone`](ErrorKind::ReactorGone) are.
     pub fn end_session(&self, session: impl Into<SessionId>) -> Result<SessionReport> {
-        self.end_session_with(session, self.stop_policy())
+        Ending::begin(&self.0.shared, Whom::Number(session.into()), None)?.wait()
     }
 
     /// Ends a session by a policy of its own.
@@ -239,7 +243,7 @@ impl Registry {
         session: impl Into<SessionId>,
         policy: &StopPolicy,
     ) -> Result<Ending> {
-        Ending::begin(&self.0.shared, session.into(), policy)
+        Ending::begin(&self.0.shared, Whom::Number(session.into()), Some(policy))
     }
 
     /// Sends a signal to all of a session: to the group of each process that leads one, else to the process alone.
@@ -249,19 +253,121 @@ impl Registry {
     /// [`SessionEnded`](ErrorKind::SessionEnded) if the number does not live;
     /// [`NotPermitted`](ErrorKind::NotPermitted) with the pid if one of them refused, after the others were signalled.
     pub fn signal_session(&self, session: impl Into<SessionId>, signal: Signal) -> Result<()> {
-        const OPERATION: &str = "signal session";
+        signal_session(&self.0.shared, Whom::Number(session.into()), signal)
+    }
+
+    // ---- sessions by handle
+
+    /// Opens a session before its first process, with a label, a policy or limits of its own.
+    ///
+    /// # Errors
+    ///
+    /// [`SessionInUse`](ErrorKind::SessionInUse) if the number lives, [`SessionEnding`](ErrorKind::SessionEnding) if it is being
+    /// ended; [`Unsupported`](ErrorKind::Unsupported) for a tier that is not to be had here;
+    /// [`ShutDown`](ErrorKind::ShutDown), [`ReactorGone`](ErrorKind::ReactorGone).
+    pub fn open_session(&self, options: SessionOptions) -> Result<Session> {
+        const OPERATION: &str = "open session";
+        let about = |kind| {
+            let error = Error::new(kind, OPERATION);
+            match options.id {
+                Some(session) => error.with_session(session),
+                None => error,
+            }
+        };
+        if let Some(tier) = options
+            .containment
+            .filter(|&tier| tier > Containment::Group)
+        {
+            let detail = format!("the tier {tier:?} is not there yet");
+            return Err(about(ErrorKind::Unsupported).with_detail(detail));
+        }
+        let shared = &self.0.shared;
+        let asked = options.clone();
+        let opened = shared.call(OPERATION, |reply| Message::Open {
+            options: asked,
+            reply,
+        })?;
+        match opened {
+            Ok(cell) => Ok(Session::new(Arc::clone(shared), cell)),
+            Err(Refused::SessionEnding) => Err(about(ErrorKind::SessionEnding)),
+            Err(Refused::ShutDown) => Err(shared.closed(OPERATION)),
+            Err(
+                Refused::SessionInUse
+                | Refused::SessionEnded
+                | Refused::Full { .. }
+                | Refused::SessionFull { .. },
+            ) => Err(about(ErrorKind::SessionInUse)),
+        }
+    }
+
+    /// The session that lives under a number; `None` if none does.
+    ///
+    /// # Errors
+    ///
+    /// [`ShutDown`](ErrorKind::ShutDown), [`ReactorGone`](ErrorKind::ReactorGone).
+    pub fn session(&self, session: impl Into<SessionId>) -> Result<Option<Session>> {
         let session = session.into();
-        let answer = self
-            .0
-            .shared
-            .call(OPERATION, |reply| Message::SignalSession {
-                session,
-                signal,
-                reply,
-            })?;
-        // Only one process can have exited; a session has ended, and says so.
-        answer.unwrap_or_else(|| {
-            Err(Error::new(ErrorKind::SessionEnded, OPERATION).with_session(session))
+        let shared = &self.0.shared;
+        let cell = shared.call("look up session", |reply| Message::Session {
+            session,
+            reply,
+        })?;
+        Ok(cell.map(|cell| Session::new(Arc::clone(shared), cell)))
+    }
+
+    // ---- all of them
+
+    /// Ends the sessions that `keep` says no to, all at once, each by its policy; returns their reports in the order of their
+    /// numbers.
+    ///
+    /// The sessions are listed first and `keep` is asked afterwards, once for each: one that begins meanwhile is not
+    /// among them. It runs on this thread, and may call back into the registry.
+    ///
+    /// # Errors
+    ///
+    /// [`ShutDown`](ErrorKind::ShutDown), [`ReactorGone`](ErrorKind::ReactorGone).
+    pub fn retain_sessions(
+        &self,
+        mut keep: impl FnMut(SessionId) -> bool,
+    ) -> Result<Vec<SessionReport>> {
+        let lives = self.read("list sessions", |machine, _| machine.lives())?;
+        let mut endings = Vec::new();
+        for (session, life) in lives {
+            if !keep(session) {
+                let whom = Whom::Life(session, life);
+                endings.push(Ending::begin(&self.0.shared, whom, None)?);
+            }
+        }
+        let mut reports = Vec::new();
+        for ending in endings {
+            match ending.wait() {
+                Ok(report) => reports.push(report),
+                // Somebody else has ended it since it was listed.
+                Err(error) if error.kind() == ErrorKind::SessionEnded => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(reports)
+    }
+
+    /// Ends all sessions but these, see [`retain_sessions`](Self::retain_sessions). The sessions are listed before the first
+    /// number is taken from `keep`.
+    ///
+    /// # Errors
+    ///
+    /// Those of `retain_sessions`.
+    pub fn end_sessions_except<I>(&self, keep: I) -> Result<Vec<SessionReport>>
+    where
+        I: IntoIterator,
+        I::Item: Into<SessionId>,
+    {
+        let mut keep = Some(keep);
+        let mut kept = std::collections::HashSet::new();
+        self.retain_sessions(|session| {
+            if let Some(keep) = keep.take() {
+                kept.extend(keep.into_iter().map(Into::into));
+            }
+            kept.contains(&session)
         })
     }
 
@@ -283,11 +389,20 @@ impl Registry {
     ///
     /// Those of [`shutdown`](Self::shutdown).
     pub fn shutdown_with(&self, policy: &StopPolicy) -> Result<Vec<SessionReport>> {
-        let reports = self.0.shut_down(policy, Reason::Shutdown);
+        let reports = self.begin_shutdown(policy)?.wait();
         if reports.is_ok() {
             self.0.join();
         }
         reports
+    }
+
+    /// Begins the end of all sessions, for a caller that wants to show progress or to be stricter later.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`shutdown`](Self::shutdown).
+    pub fn begin_shutdown(&self, policy: &StopPolicy) -> Result<Shutdown> {
+        Shutdown::begin(&self.0.shared, policy, Reason::Shutdown)
     }
 
     // ---- looking
@@ -364,20 +479,7 @@ impl Registry {
 
     /// The events of some kinds from now on.
     pub fn subscribe_to(&self, mask: EventMask) -> Subscription {
-        let capacity = self.0.shared.plan.event_capacity;
-        let (events, receiver) = crossbeam_channel::bounded(capacity.saturating_add(1));
-        let (done, in_force) = crossbeam_channel::bounded(1);
-        let message = Message::Subscribe {
-            mask,
-            events,
-            capacity,
-            done,
-        };
-        if self.0.shared.send(message, "subscribe").is_ok() {
-            // An error is a reactor that is gone, and then the channel of events is disconnected too.
-            let _in_force_or_gone = in_force.recv();
-        }
-        Subscription(receiver)
+        subscribe(&self.0.shared, mask, None)
     }
 
     fn read<T: Send + 'static>(
@@ -418,16 +520,6 @@ impl Inner {
             shared,
             thread: Mutex::new(Some(thread)),
         }
-    }
-
-    fn shut_down(&self, policy: &StopPolicy, reason: Reason) -> Result<Vec<SessionReport>> {
-        const OPERATION: &str = "shut down";
-        let policy = policy.clone();
-        self.shared.call(OPERATION, |reply| Message::Shutdown {
-            policy,
-            reason,
-            reply,
-        })
     }
 
     /// Waits until the thread, which has nothing left to do, is gone.
@@ -478,7 +570,8 @@ impl Drop for Inner {
         match self.shared.plan.on_drop {
             OnDrop::Kill => {
                 // An error says that there is nobody left to end anything: shut down before, or gone (see below).
-                drop(self.shut_down(&StopPolicy::immediate(), Reason::Drop));
+                let begun = Shutdown::begin(&self.shared, &StopPolicy::immediate(), Reason::Drop);
+                drop(begun.and_then(|shutdown| shutdown.wait()));
             }
             OnDrop::Detach => drop(self.shared.send(Message::Halt, "detach")),
         }
@@ -489,7 +582,46 @@ impl Drop for Inner {
     }
 }
 
-/// Facts of the system that births need.
+/// Any life of a number.
+fn place(session: impl Into<SessionId>) -> Place {
+    Place {
+        session: session.into(),
+        life: None,
+    }
+}
+
+/// See [`Registry::signal_session`].
+pub(crate) fn signal_session(shared: &Shared, whom: Whom, signal: Signal) -> Result<()> {
+    const OPERATION: &str = "signal session";
+    let answer = shared.call(OPERATION, |reply| Message::SignalSession {
+        whom,
+        signal,
+        reply,
+    })?;
+    // Only one process can have exited; a session has ended, and says so.
+    answer.unwrap_or_else(|| Err(Error::new(ErrorKind::SessionEnded, OPERATION)))
+}
+
+/// See [`Registry::subscribe_to`]; with a life, to its events alone.
+pub(crate) fn subscribe(shared: &Shared, mask: EventMask, only: Option<Life>) -> Subscription {
+    let capacity = shared.plan.event_capacity;
+    let (events, receiver) = crossbeam_channel::bounded(capacity.saturating_add(1));
+    let (done, in_force) = crossbeam_channel::bounded(1);
+    let message = Message::Subscribe {
+        mask,
+        only,
+        events,
+        capacity,
+        done,
+    };
+    if shared.send(message, "subscribe").is_ok() {
+        // An error is a reactor that is gone, and then the channel of events is disconnected too.
+        let _in_force_or_gone = in_force.recv();
+    }
+    Subscription(receiver)
+}
+
+/// Whether a pid is one that nobody may hold.
 pub(crate) fn is_own_or_ancestor(pid: u32) -> bool {
     // Where the chain cannot be read, the pid is refused only if it is plainly ours.
     pid <= 1 || pid == sys::current_pid() || sys::is_ancestor(pid).unwrap_or(false)

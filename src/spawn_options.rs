@@ -23,6 +23,7 @@ use crate::containment::Containment;
 pub struct SpawnOptions {
     pub(crate) label: Option<Arc<str>>,
     pub(crate) slot_timeout: Option<Duration>,
+    pub(crate) time_limit: Option<Duration>,
     pub(crate) containment: Option<Containment>,
 }
 
@@ -47,6 +48,16 @@ impl SpawnOptions {
     /// ends.
     pub fn slot_timeout(mut self, timeout: Duration) -> Self {
         self.slot_timeout = Some(timeout);
+        self
+    }
+
+    /// How old this process may get: after that it is stopped by its session's policy, with the reason
+    /// [`TimeLimit`](crate::Reason::TimeLimit), and its group with it.
+    ///
+    /// Counted from its registration. Zero is at once; [`Duration::MAX`], and whatever no clock reaches, is never. A stop
+    /// or an end that is under way by then goes on as it is.
+    pub fn time_limit(mut self, limit: Duration) -> Self {
+        self.time_limit = Some(limit);
         self
     }
 

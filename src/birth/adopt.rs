@@ -11,17 +11,17 @@ use crate::event::Origin;
 use crate::exit::{Status, StatusSource};
 use crate::machine::{Facts, Relation};
 use crate::process::Process;
-use crate::reactor::{ExitLook, Shared};
-use crate::session::SessionId;
+use crate::reactor::{ExitLook, Place, Shared};
 use crate::sys::{self, ChildState, Pin};
 
 /// Takes over a child.
 pub(crate) fn adopt(
     shared: &Arc<Shared>,
-    session: SessionId,
+    place: Place,
     mut child: Child,
 ) -> Result<Process, AdoptError> {
     const OPERATION: &str = "adopt";
+    let session = place.session;
     let pid = child.id();
     let fail = |error: Error, child: Child| {
         Err(AdoptError::new(
@@ -29,7 +29,7 @@ pub(crate) fn adopt(
             child,
         ))
     };
-    let spawning = match enter(shared, session, None, OPERATION) {
+    let spawning = match enter(shared, place, None, OPERATION) {
         Ok(spawning) => spawning,
         Err(error) => return fail(error, child),
     };

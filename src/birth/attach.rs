@@ -10,20 +10,20 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Origin;
 use crate::machine::{Facts, Relation};
 use crate::process::Process;
-use crate::reactor::Shared;
+use crate::reactor::{Place, Shared};
 use crate::registry::is_own_or_ancestor;
-use crate::session::SessionId;
 use crate::sys::{self, Pin};
 use crate::system_process::SystemProcess;
 
 /// Takes in a process that is not ours.
 pub(crate) fn attach(
     shared: &Arc<Shared>,
-    session: SessionId,
+    place: Place,
     pid: u32,
     is_it: impl FnOnce(&SystemProcess) -> bool,
 ) -> Result<Process> {
     const OPERATION: &str = "attach";
+    let session = place.session;
     let fail = |kind: ErrorKind| {
         Error::new(kind, OPERATION)
             .with_session(session)
@@ -33,7 +33,7 @@ pub(crate) fn attach(
         let detail = "pid 0 and 1, this process and its ancestors cannot be held";
         return Err(fail(ErrorKind::InvalidInput).with_detail(detail));
     }
-    let spawning = enter(shared, session, None, OPERATION).map_err(|error| error.with_pid(pid))?;
+    let spawning = enter(shared, place, None, OPERATION).map_err(|error| error.with_pid(pid))?;
     // First the pin, then the look: what is read is about the process that is held.
     let pin = Pin::open(pid, &shared.facilities).map_err(|error| {
         let kind = if sys::is_gone(&error) {

@@ -9,15 +9,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Origin;
 use crate::exit::{Status, StatusSource};
 use crate::machine::{Facts, Refused};
-use crate::reactor::{Core, ExitLook, NoToken, Outputs, Parts, Shared, Spawning};
-use crate::session::SessionId;
+use crate::reactor::{Core, ExitLook, NoToken, Outputs, Parts, Place, Shared, Spawning};
 use crate::stdin::StdinPipe;
 use crate::sys::Pin;
 
 /// Takes a token.
 pub(super) fn enter(
     shared: &Shared,
-    session: SessionId,
+    place: Place,
     deadline: Option<Instant>,
     operation: &'static str,
 ) -> Result<Spawning> {
@@ -27,13 +26,19 @@ pub(super) fn enter(
     }
     shared
         .gate
-        .enter(session, deadline, &shared.mail)
+        .enter(place, deadline, &shared.mail)
         .map_err(|no| {
             let error = match no {
                 NoToken::TimedOut => Error::new(ErrorKind::TimedOut, operation)
                     .with_detail("no slot became free in time"),
                 NoToken::Refused(Refused::SessionEnding) => {
                     Error::new(ErrorKind::SessionEnding, operation)
+                }
+                NoToken::Refused(Refused::SessionEnded) => {
+                    Error::new(ErrorKind::SessionEnded, operation)
+                }
+                NoToken::Refused(Refused::SessionInUse) => {
+                    Error::new(ErrorKind::SessionInUse, operation)
                 }
                 NoToken::Refused(Refused::Full { limit }) => {
                     Error::new(ErrorKind::LimitReached, operation).with_detail(format!(
@@ -47,7 +52,7 @@ pub(super) fn enter(
                 }
                 NoToken::Refused(Refused::ShutDown) => shared.closed(operation),
             };
-            error.with_session(session)
+            error.with_session(place.session)
         })
 }
 

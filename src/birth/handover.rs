@@ -1,6 +1,7 @@
 //! The last step: from the thread that brought a process about to the reactor.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::unwatched::{bury, kill};
 use crate::error::{Error, ErrorKind, Result};
@@ -10,7 +11,11 @@ use crate::reactor::{Core, Message, Newborn, Shared, Spawning, Watchlist};
 use crate::session::ProcessId;
 
 /// Hands over a process that was started here. Nobody waits for the reactor.
-pub(super) fn give_birth(spawning: Spawning, core: Arc<Core>) -> Result<Process> {
+pub(super) fn give_birth(
+    spawning: Spawning,
+    core: Arc<Core>,
+    time_limit: Option<Duration>,
+) -> Result<Process> {
     const OPERATION: &str = "spawn";
     let shared = Arc::clone(&core.shared);
     let session = core.session;
@@ -31,6 +36,7 @@ pub(super) fn give_birth(spawning: Spawning, core: Arc<Core>) -> Result<Process>
         let newborn = Newborn {
             core: Arc::clone(&core),
             raced: doomed,
+            time_limit,
             reply: None,
         };
         (shared.mail.send(Message::Born(newborn)), doomed)
@@ -63,6 +69,7 @@ pub(super) fn offer(
         let newborn = Newborn {
             core: Arc::clone(&core),
             raced: false,
+            time_limit: None,
             reply: Some(reply),
         };
         shared.mail.send(Message::Born(newborn)).is_ok()

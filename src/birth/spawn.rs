@@ -15,37 +15,38 @@ use crate::launch::{Launch, Setup};
 use crate::machine::{Facts, Relation};
 use crate::mark::Token;
 use crate::process::Process;
-use crate::reactor::{self, Shared, Spawning};
-use crate::session::SessionId;
+use crate::reactor::{self, Place, Shared, Spawning};
 use crate::spawn_options::SpawnOptions;
 use crate::sys::{self, Pin};
 
 /// Starts a process.
 pub(crate) fn spawn(
     shared: &Arc<Shared>,
-    session: SessionId,
+    place: Place,
     command: &mut impl Launch,
     options: &SpawnOptions,
 ) -> Result<Process> {
     const OPERATION: &str = "spawn";
+    let session = place.session;
     let about = |error: Error, program: &OsStr| error.with_session(session).with_program(program);
     if command.program().is_empty() {
         let error =
             Error::new(ErrorKind::InvalidInput, OPERATION).with_detail("the program is empty");
         return Err(about(error, command.program()));
     }
-    let containment = options.containment.unwrap_or(shared.plan.containment);
+    // A time that overflows is never over.
+    let deadline = options
+        .slot_timeout
+        .map(|wait| reactor::now().checked_add(wait).unwrap_or_else(far));
+    let spawning = enter(shared, place, deadline, OPERATION)
+        .map_err(|error| error.with_program(command.program()))?;
+    let wanted = options.containment.or(spawning.containment());
+    let containment = wanted.unwrap_or(shared.plan.containment);
     if containment > Containment::Group {
         let detail = format!("the tier {containment:?} is not there yet");
         let error = Error::new(ErrorKind::Unsupported, OPERATION).with_detail(detail);
         return Err(about(error, command.program()));
     }
-    // A time that overflows is never over.
-    let deadline = options
-        .slot_timeout
-        .map(|wait| reactor::now().checked_add(wait).unwrap_or_else(far));
-    let spawning = enter(shared, session, deadline, OPERATION)
-        .map_err(|error| error.with_program(command.program()))?;
     let own_group = containment >= Containment::Group;
     let setup = Setup {
         own_group,
@@ -70,7 +71,7 @@ pub(crate) fn spawn(
         Err(error) => return Err(about(error, command.program())),
     };
     let core = conceive(shared, &spawning, facts, held);
-    give_birth(spawning, core)
+    give_birth(spawning, core, options.time_limit)
 }
 
 /// Pins a child that std has started. Without a pin it is killed and reaped: nothing is left of it.

@@ -74,6 +74,7 @@ pub(crate) enum Target {
 /// An event before it is numbered for each subscriber.
 #[derive(Clone, Debug)]
 pub(crate) struct Notice {
+    pub(crate) life: Life,
     pub(crate) session: SessionId,
     pub(crate) process: Option<(ProcessId, u32)>,
     pub(crate) label: Option<Arc<str>>,
@@ -88,6 +89,10 @@ pub(crate) enum Answer {
     /// Taken in under this id, or there already under it.
     Registered(Result<ProcessId, Error>),
     Report(SessionReport),
+    /// There is none: this life is over.
+    NoReport(Error),
+    /// One of many, the rest follows.
+    OneOfMany(SessionReport),
     Reports(Vec<SessionReport>),
     Member(MemberReport),
     /// The process has exited: its cell tells the rest.

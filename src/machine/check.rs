@@ -132,7 +132,10 @@ impl Machine {
                     .lives
                     .get(&life)
                     .is_some_and(|state| state.end.is_some()),
-                Wake::Stop(process) | Wake::Look(process) => self.members.contains_key(&process),
+                Wake::Stop(process) | Wake::Look(process) | Wake::ProcessLimit(process) => {
+                    self.members.contains_key(&process)
+                }
+                Wake::TimeLimit(life) | Wake::IdleLimit(life) => self.open_life(life).is_some(),
             };
             if !known {
                 return Err(format!("a deadline for nobody: {wake:?}"));

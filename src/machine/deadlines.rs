@@ -15,6 +15,12 @@ pub(crate) enum Wake {
     Stop(ProcessId),
     /// Time to look at a process again.
     Look(ProcessId),
+    /// A session is as old as it may get.
+    TimeLimit(Life),
+    /// A session was left alone for as long as it may be.
+    IdleLimit(Life),
+    /// A process is as old as it may get.
+    ProcessLimit(ProcessId),
 }
 
 /// The set of deadlines.

@@ -5,10 +5,8 @@ use std::time::{Duration, Instant};
 
 use super::action::{Action, Answer, Target};
 use super::deadlines::Wake;
-use super::engine::{Machine, Pending, Shutdown, Told};
+use super::engine::{Machine, Pending, Terms, Told};
 use super::exits::member_report;
-use super::gate::Closed;
-use super::ids::ReplyId;
 use super::ladder::{Due, Ladder};
 use super::life::{End, Inspection, LifeState};
 use crate::event::{EventKind, Reason};
@@ -22,62 +20,71 @@ use crate::stop::{Rung, StopPolicy};
 /// How long a report waits to hear why a process is still alive. It reads a few lines below `/proc`.
 pub(super) const INSPECTION_PATIENCE: Duration = Duration::from_millis(250);
 
-/// How an end is asked for.
-type Terms = (StopPolicy, Reason, Vec<ReplyId>);
-
 impl Machine {
-    /// Ends a session, or joins the end that is under way.
-    pub(super) fn end(
-        &mut self,
-        session: SessionId,
-        policy: StopPolicy,
-        reason: Reason,
-        reply: ReplyId,
-        now: Instant,
-    ) {
+    /// Ends whatever lives under a number, or joins the end that is under way.
+    pub(super) fn end(&mut self, session: SessionId, terms: Terms, now: Instant) {
         if let Some(&life) = self.current.get(&session) {
-            if self
-                .lives
-                .get(&life)
-                .is_some_and(|state| state.end.is_some())
-            {
-                self.join_end(life, &policy, &[reply], now);
+            if self.is_ending(life) {
+                self.join_end(life, &terms, now);
                 return;
             }
         }
         // What outlived an earlier end of this number is ended with it, and takes a life to hang the end on.
         let create = self.lingering.contains_key(&session);
-        let pending = Pending::End {
-            session,
-            policy,
-            reason,
-            replies: vec![reply],
-        };
+        let reason = terms.reason;
         self.ask(
             Action::CloseGate {
                 session,
                 create,
                 reason,
             },
-            pending,
+            Pending::End { session, terms },
         );
     }
 
+    /// Ends one life of a number; it may be over.
+    pub(super) fn end_life(&mut self, session: SessionId, life: Life, terms: Terms, now: Instant) {
+        if self.current.get(&session) == Some(&life) {
+            self.end(session, terms, now);
+            return;
+        }
+        for reply in terms.replies {
+            let error = self.not_open(session, life, "end session");
+            self.reply(reply, Answer::NoReport(error));
+        }
+    }
+
+    fn is_ending(&self, life: Life) -> bool {
+        self.lives
+            .get(&life)
+            .is_some_and(|state| state.end.is_some())
+    }
+
     /// A number without a life: nothing happened, and nothing is there.
-    pub(super) fn reply_empty(&mut self, session: SessionId, reason: Reason, replies: &[ReplyId]) {
-        for &reply in replies {
-            let parts = report_parts(session, reason, Vec::new());
+    pub(super) fn reply_empty(&mut self, session: SessionId, terms: &Terms) {
+        for &reply in &terms.replies {
+            let parts = report_parts(session, terms.reason, Vec::new());
             self.reply(reply, Answer::Report(SessionReport::new(parts)));
         }
     }
 
-    fn join_end(&mut self, life: Life, policy: &StopPolicy, replies: &[ReplyId], now: Instant) {
+    /// What is asked for, or what the session says for itself, or the registry.
+    fn policy_of(&self, life: Life, asked: Option<&StopPolicy>) -> StopPolicy {
+        let own = self
+            .lives
+            .get(&life)
+            .and_then(|state| state.policy.as_ref());
+        asked.or(own).unwrap_or(&self.settings.policy).clone()
+    }
+
+    pub(super) fn join_end(&mut self, life: Life, terms: &Terms, now: Instant) {
+        let policy = &self.policy_of(life, terms.policy.as_ref());
         let Some(state) = self.lives.get_mut(&life) else {
             return;
         };
         let Some(end) = &mut state.end else { return };
         end.ladder.merge(policy, now);
-        end.replies.extend_from_slice(replies);
+        end.replies.extend_from_slice(&terms.replies);
         for process in self.stopping_in(life) {
             if let Some(stop) = self
                 .members
@@ -97,17 +104,18 @@ impl Machine {
         life: Life,
         session: SessionId,
         tokens: Vec<ProcessId>,
-        (policy, reason, replies): Terms,
+        terms: Terms,
         now: Instant,
     ) {
-        if self
-            .lives
-            .get(&life)
-            .is_some_and(|state| state.end.is_some())
-        {
-            self.join_end(life, &policy, &replies, now);
+        if self.is_ending(life) {
+            self.join_end(life, &terms, now);
             return;
         }
+        let policy = self.policy_of(life, terms.policy.as_ref());
+        let Terms {
+            reason, replies, ..
+        } = terms;
+        self.clear_limits(life);
         self.current.insert(session, life);
         self.lives
             .entry(life)
@@ -127,9 +135,8 @@ impl Machine {
             gone: Vec::new(),
             inspection: None,
         });
-        let label = state.label.clone();
         let members: Vec<ProcessId> = state.members.iter().copied().collect();
-        self.publish_session(session, label, EventKind::SessionEnding { reason });
+        self.publish_session(life, session, EventKind::SessionEnding { reason });
         for process in members {
             if let Some(member) = self.members.get_mut(&process) {
                 member.survived = None;
@@ -396,6 +403,7 @@ impl Machine {
         }
         survivors.extend(tokens.iter().map(|&process| in_flight(process)));
         end.gone.sort_by_key(|report| report.process);
+        self.refuse_waiting(life);
         let report = self.close_life((life, session), members, &end, survivors, took);
         for reply in end.replies {
             self.reply(reply, Answer::Report(report.clone()));
@@ -424,8 +432,8 @@ impl Machine {
             state.members = members;
             state.lingers = true;
         }
-        let label = parts.label.clone();
         let report = SessionReport::new(parts);
+        self.publish_session(life, session, EventKind::SessionEnded(report.clone()));
         if lingers {
             self.lingering.entry(session).or_default().insert(life);
         } else {
@@ -434,102 +442,12 @@ impl Machine {
         if self.current.get(&session) == Some(&life) {
             self.current.remove(&session);
         }
-        self.publish_session(session, label, EventKind::SessionEnded(report.clone()));
         self.reports.push_back(report.clone());
         while self.reports.len() > self.settings.kept_reports {
             self.reports.pop_front();
         }
         self.act(Action::OpenGate { session, life });
         report
-    }
-
-    // ---- all of them
-
-    /// Ends everything, or joins that.
-    pub(super) fn begin_shutdown(
-        &mut self,
-        policy: StopPolicy,
-        reason: Reason,
-        reply: ReplyId,
-        now: Instant,
-    ) {
-        if let Some(shutdown) = &mut self.shutdown {
-            shutdown.replies.push(reply);
-            for life in shutdown.awaited.clone() {
-                self.join_end(life, &policy, &[], now);
-            }
-            return;
-        }
-        self.shutdown = Some(Shutdown {
-            replies: vec![reply],
-            ..Shutdown::default()
-        });
-        self.ask(
-            Action::CloseAllGates { reason },
-            Pending::Shutdown { policy, reason },
-        );
-    }
-
-    /// Nothing comes in any more: every life that there is gets its end.
-    pub(super) fn shutdown_closed(
-        &mut self,
-        closed: Vec<Closed>,
-        policy: &StopPolicy,
-        reason: Reason,
-        now: Instant,
-    ) {
-        let mut all: Vec<(SessionId, Life, Vec<ProcessId>)> = closed
-            .into_iter()
-            .map(|gate| (gate.session, gate.life, gate.tokens))
-            .collect();
-        let numbers: BTreeSet<SessionId> = all.iter().map(|&(session, _, _)| session).collect();
-        for (&session, lives) in &self.lingering {
-            if let (false, Some(&life)) = (numbers.contains(&session), lives.first()) {
-                all.push((session, life, Vec::new()));
-            }
-        }
-        all.sort_by_key(|&(session, life, _)| (session, life));
-        if let Some(shutdown) = &mut self.shutdown {
-            shutdown.awaited = all.iter().map(|&(_, life, _)| life).collect();
-            shutdown.begun = true;
-        }
-        for (session, life, tokens) in all {
-            self.begin_end(
-                life,
-                session,
-                tokens,
-                (policy.clone(), reason, Vec::new()),
-                now,
-            );
-        }
-        self.finish_shutdown();
-    }
-
-    fn shutdown_ended(&mut self, life: Life, report: SessionReport) {
-        let Some(shutdown) = &mut self.shutdown else {
-            return;
-        };
-        if shutdown.awaited.remove(&life) {
-            shutdown.reports.push(report);
-            self.finish_shutdown();
-        }
-    }
-
-    fn finish_shutdown(&mut self) {
-        let Some(shutdown) = &mut self.shutdown else {
-            return;
-        };
-        if !shutdown.begun || !shutdown.awaited.is_empty() {
-            return;
-        }
-        shutdown.begun = false;
-        let replies = std::mem::take(&mut shutdown.replies);
-        let mut reports = std::mem::take(&mut shutdown.reports);
-        reports.sort_by_key(SessionReport::session);
-        for reply in replies {
-            self.reply(reply, Answer::Reports(reports.clone()));
-        }
-        self.act(Action::Finish);
     }
 }
 

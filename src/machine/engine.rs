@@ -1,13 +1,12 @@
 //! The machine itself: its state, and where each input goes.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::time::Instant;
 
 use super::action::{Action, Answer, Effect, Notice, Target};
 use super::deadlines::{Deadlines, Wake};
 use super::ids::{IdMap, OpId, ReplyId};
-use super::input::{Born, Errno, Input, Outcome, Request};
+use super::input::{Errno, Input, Outcome, Request, Whom};
 use super::life::LifeState;
 use super::member::{Member, Sight};
 use crate::error::{Error, ErrorKind};
@@ -18,8 +17,10 @@ use crate::signal::Signal;
 use crate::stop::StopPolicy;
 
 /// What does not change while the machine lives.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Settings {
+    /// How a session is ended where nothing else is said.
+    pub(crate) policy: StopPolicy,
     /// The group of a leader that was reaped can still be signalled.
     pub(crate) group_after_reap: bool,
     /// How many reports are kept.
@@ -65,6 +66,15 @@ pub(crate) struct Broadcast {
     pub(super) failed: Option<Error>,
 }
 
+/// How an end is asked for.
+#[derive(Clone, Debug)]
+pub(crate) struct Terms {
+    /// Without one, the session's own holds, or else the registry's.
+    pub(super) policy: Option<StopPolicy>,
+    pub(super) reason: Reason,
+    pub(super) replies: Vec<ReplyId>,
+}
+
 /// What an outcome will be for.
 #[derive(Clone, Debug)]
 pub(crate) enum Pending {
@@ -86,9 +96,7 @@ pub(crate) enum Pending {
     },
     End {
         session: SessionId,
-        policy: StopPolicy,
-        reason: Reason,
-        replies: Vec<ReplyId>,
+        terms: Terms,
     },
     Shutdown {
         policy: StopPolicy,
@@ -131,6 +139,7 @@ impl Machine {
     /// Takes in what happened. Call [`poll_effect`](Self::poll_effect) afterwards until it says `None`.
     pub(crate) fn handle(&mut self, input: Input, now: Instant) {
         match input {
+            Input::Opened(opened) => self.opened(opened, now),
             Input::Born(born) => self.born(born, now),
             Input::Aborted { process, life } => self.aborted(process, life, now),
             Input::Ready { process } => self.look(process, false),
@@ -158,11 +167,21 @@ impl Machine {
     fn request(&mut self, request: Request, now: Instant) {
         match request {
             Request::End {
-                session,
+                whom,
                 policy,
                 reason,
                 reply,
-            } => self.end(session, policy, reason, reply, now),
+            } => {
+                let terms = Terms {
+                    policy,
+                    reason,
+                    replies: vec![reply],
+                };
+                match whom {
+                    Whom::Number(session) => self.end(session, terms, now),
+                    Whom::Life(session, life) => self.end_life(session, life, terms, now),
+                }
+            }
             Request::Stop {
                 process,
                 policy,
@@ -174,15 +193,27 @@ impl Machine {
                 reply,
             } => self.signal_process(process, signal, reply),
             Request::SignalSession {
-                session,
+                whom,
                 signal,
                 reply,
-            } => self.signal_session(session, signal, reply),
+            } => self.signal_session(whom, signal, reply),
+            Request::Touch {
+                session,
+                life,
+                reply,
+            } => self.touch(session, life, reply, now),
+            Request::WaitEmpty {
+                session,
+                life,
+                reply,
+            } => self.wait_empty(session, life, reply),
+            Request::Forget { life, reply } => self.forget(life, reply),
             Request::Shutdown {
                 policy,
                 reason,
                 reply,
             } => self.begin_shutdown(policy, reason, reply, now),
+            Request::HardenShutdown { policy } => self.harden_shutdown(policy, now),
         }
     }
 
@@ -191,6 +222,9 @@ impl Machine {
             match wake {
                 Wake::End(life) => self.advance_end(life, now),
                 Wake::Stop(process) => self.advance_stop(process, now),
+                Wake::TimeLimit(life) => self.limit_reached(life, Reason::TimeLimit, now),
+                Wake::IdleLimit(life) => self.limit_reached(life, Reason::IdleLimit, now),
+                Wake::ProcessLimit(process) => self.process_limit_reached(process, now),
                 Wake::Look(process) => {
                     let settle = self
                         .members
@@ -229,17 +263,9 @@ impl Machine {
             (Pending::Inspect { process }, Outcome::Inspected(cause)) => {
                 self.inspected(process, cause, now)
             }
-            (
-                Pending::End {
-                    session,
-                    policy,
-                    reason,
-                    replies,
-                },
-                Outcome::GateClosed { life, tokens },
-            ) => match life {
-                Some(life) => self.begin_end(life, session, tokens, (policy, reason, replies), now),
-                None => self.reply_empty(session, reason, &replies),
+            (Pending::End { session, terms }, Outcome::GateClosed { life, tokens }) => match life {
+                Some(life) => self.begin_end(life, session, tokens, terms, now),
+                None => self.reply_empty(session, &terms),
             },
             (Pending::Shutdown { policy, reason }, Outcome::AllGatesClosed(closed)) => {
                 self.shutdown_closed(closed, &policy, reason, now);
@@ -254,136 +280,6 @@ impl Machine {
                     false,
                     "an outcome of another kind than its effect: {other:?}"
                 );
-            }
-        }
-    }
-
-    /// A process came into being. Its session may be ending by now, or over.
-    fn born(&mut self, born: Born, now: Instant) {
-        let Born {
-            process,
-            life,
-            session,
-            facts,
-            raced,
-            reply,
-        } = born;
-        if let Some(reply) = reply {
-            if self.known_already(process, life, session, &facts, reply, now) {
-                return;
-            }
-        }
-        self.by_pid.insert(facts.pid, process);
-        let state = self
-            .lives
-            .entry(life)
-            .or_insert_with(|| LifeState::new(session, now));
-        state.tokens.remove(&process);
-        state.members.insert(process);
-        let over = state.lingers;
-        if !over {
-            self.current.insert(session, life);
-        }
-        let member = Member {
-            life,
-            session,
-            facts,
-            born: now,
-            sight: Sight::Alive,
-            rung: None,
-            denied: false,
-            survived: None,
-            stop: None,
-        };
-        self.members.insert(process, member);
-        self.publish(process, EventKind::Started);
-        if let Some(reply) = reply {
-            self.reply(reply, Answer::Registered(Ok(process)));
-        }
-        self.look(process, false);
-        if raced || over {
-            self.kill_late_birth(process);
-        } else {
-            self.catch_up(process);
-        }
-        self.reprobe_remnants(life);
-    }
-
-    /// A process that was adopted or attached may be registered already: then there is nothing to take in.
-    fn known_already(
-        &mut self,
-        process: ProcessId,
-        life: Life,
-        session: SessionId,
-        facts: &super::member::Facts,
-        reply: ReplyId,
-        now: Instant,
-    ) -> bool {
-        let Some(&there) = self.by_pid.get(&facts.pid) else {
-            return false;
-        };
-        let Some(member) = self.members.get(&there) else {
-            return false;
-        };
-        if let (Some(old), Some(new)) = (member.facts.inode, facts.inode) {
-            if old != new {
-                return false;
-            }
-        }
-        let answer = if member.session == session && facts.origin == crate::event::Origin::Attached
-        {
-            Ok(there)
-        } else {
-            Err(Error::new(ErrorKind::AlreadyRegistered, "register")
-                .with_session(member.session)
-                .with_pid(facts.pid))
-        };
-        self.act(Action::Reject { process });
-        self.reply(reply, Answer::Registered(answer));
-        self.aborted(process, life, now);
-        true
-    }
-
-    /// A spawn came to nothing: an end that waited for it need not any longer.
-    fn aborted(&mut self, process: ProcessId, life: Life, now: Instant) {
-        let Some(state) = self.lives.get_mut(&life) else {
-            return;
-        };
-        if !state.tokens.remove(&process) || !state.is_empty() {
-            return;
-        }
-        if state.lingers {
-            self.bury(life);
-        } else {
-            self.advance_end(life, now);
-        }
-    }
-
-    /// Forgets a life that lingered until now, and ends what its survivors left in their groups.
-    pub(super) fn bury(&mut self, life: Life) {
-        let Some(state) = self.lives.remove(&life) else {
-            return;
-        };
-        for remnant in state.remnants {
-            let target = Target::Remnant {
-                reaped: remnant.reaped,
-            };
-            self.send(
-                remnant.leader,
-                target,
-                Signal::KILL,
-                Reason::Policy,
-                Told::Nobody,
-            );
-            self.act(Action::Release {
-                process: remnant.leader,
-                reap: !remnant.reaped,
-            });
-        }
-        if let Some(lives) = self.lingering.get_mut(&state.session) {
-            lives.remove(&life);
-            if lives.is_empty() {
-                self.lingering.remove(&state.session);
             }
         }
     }
@@ -446,6 +342,7 @@ impl Machine {
             return;
         };
         let notice = Notice {
+            life: member.life,
             session: member.session,
             process: Some((process, member.facts.pid)),
             label: member.facts.label.clone(),
@@ -456,13 +353,10 @@ impl Machine {
     }
 
     /// Tells the subscribers something about a session.
-    pub(super) fn publish_session(
-        &mut self,
-        session: SessionId,
-        label: Option<Arc<str>>,
-        kind: EventKind,
-    ) {
+    pub(super) fn publish_session(&mut self, life: Life, session: SessionId, kind: EventKind) {
+        let label = self.lives.get(&life).and_then(|state| state.label.clone());
         self.act(Action::Publish(Notice {
+            life,
             session,
             process: None,
             label,

@@ -6,7 +6,7 @@ use super::action::{Action, Answer, Target};
 use super::deadlines::Wake;
 use super::engine::{Machine, Pending, Told};
 use super::input::Looked;
-use super::life::Remnant;
+use super::life::{LifeState, Remnant};
 use super::member::{Member, Relation, Sight};
 use crate::event::{EventKind, Reason};
 use crate::exit::Exit;
@@ -111,6 +111,7 @@ impl Machine {
         }
         self.deadlines.set(Wake::Look(process), None);
         self.deadlines.set(Wake::Stop(process), None);
+        self.deadlines.set(Wake::ProcessLimit(process), None);
         if let Some(state) = self.lives.get_mut(&member.life) {
             state.members.remove(&process);
         }
@@ -180,6 +181,13 @@ impl Machine {
                 self.reply(reply, Answer::Member(report.clone()));
             }
         }
+        if self
+            .lives
+            .get(&member.life)
+            .is_some_and(LifeState::is_empty)
+        {
+            self.tell_empty(member.life);
+        }
         let Some(state) = self.lives.get_mut(&member.life) else {
             return;
         };
@@ -206,8 +214,7 @@ impl Machine {
         } else {
             state.gone_before += 1;
             if empty {
-                let label = state.label.clone();
-                self.publish_session(member.session, label, EventKind::SessionEmpty);
+                self.publish_session(member.life, member.session, EventKind::SessionEmpty);
             }
         }
     }

@@ -9,6 +9,7 @@
 use std::collections::{HashMap, VecDeque};
 
 use super::ids::IdMap;
+use crate::containment::Containment;
 use crate::event::Reason;
 use crate::limits::Limits;
 use crate::session::{Life, ProcessId, SessionId};
@@ -22,12 +23,18 @@ pub(crate) struct TicketId(u64);
 pub(crate) struct Reservation {
     pub(crate) process: ProcessId,
     pub(crate) life: Life,
+    /// How the session wants its processes contained, where that was said.
+    pub(crate) containment: Option<Containment>,
 }
 
 /// Why nothing may be started.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Refused {
     SessionEnding,
+    /// The life that was asked for is over.
+    SessionEnded,
+    /// The number lives already.
+    SessionInUse,
     /// As many processes as the registry may have.
     Full {
         limit: usize,
@@ -55,20 +62,34 @@ pub(crate) struct Gate {
     tokens: IdMap<ProcessId, Life>,
     slots: IdMap<Life, usize>,
     taken: usize,
-    queue: VecDeque<(TicketId, SessionId)>,
+    queue: VecDeque<(TicketId, SessionId, Option<Life>)>,
     shut: bool,
     last_process: u64,
     last_life: u64,
     last_ticket: u64,
+    last_number: u64,
 }
+
+/// The first of the numbers that are given to sessions without one.
+const FIRST_NUMBER: u64 = 1 << 63;
 
 #[derive(Clone, Copy, Debug)]
 struct Number {
     life: Life,
     /// Why it is closed, if it is.
     closed: Option<Reason>,
-    /// A process was born into it, or its end was asked for: it lives until that end is over.
+    /// It was opened, a process was born into it, or its end was asked for: it lives until its end is over.
     lived: bool,
+    /// What the session says for itself.
+    terms: OpenTerms,
+}
+
+/// What a session that is opened says about its processes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct OpenTerms {
+    pub(crate) containment: Option<Containment>,
+    /// How many it may have at once.
+    pub(crate) max_processes: Option<usize>,
 }
 
 impl Gate {
@@ -84,15 +105,60 @@ impl Gate {
             last_process: 0,
             last_life: 0,
             last_ticket: 0,
+            last_number: FIRST_NUMBER - 1,
         }
     }
 
-    /// Takes a slot and a token, or says why not. A number that does not live begins to.
-    pub(crate) fn reserve(&mut self, session: SessionId) -> Result<Reservation, Refused> {
+    /// Gives a number a life; without a number, one that was never given before.
+    pub(crate) fn open_session(
+        &mut self,
+        session: Option<SessionId>,
+        terms: OpenTerms,
+    ) -> Result<(SessionId, Life), Refused> {
+        if self.shut {
+            return Err(Refused::ShutDown);
+        }
+        let session = match session {
+            Some(session) => session,
+            None => self.fresh_number(),
+        };
+        match self.numbers.get(&session) {
+            Some(number) if number.closed.is_some() => return Err(Refused::SessionEnding),
+            Some(_) => return Err(Refused::SessionInUse),
+            None => {}
+        }
+        let life = self.open(session);
+        if let Some(number) = self.numbers.get_mut(&session) {
+            number.lived = true;
+            number.terms = terms;
+        }
+        Ok((session, life))
+    }
+
+    /// The host may have chosen such a number itself: those that live are passed over.
+    fn fresh_number(&mut self) -> SessionId {
+        loop {
+            self.last_number = self.last_number.wrapping_add(1).max(FIRST_NUMBER);
+            let session = SessionId(self.last_number);
+            if !self.numbers.contains_key(&session) {
+                return session;
+            }
+        }
+    }
+
+    /// Takes a slot and a token, or says why not. A number that does not live begins to, unless one life of it is meant.
+    pub(crate) fn reserve(
+        &mut self,
+        session: SessionId,
+        life: Option<Life>,
+    ) -> Result<Reservation, Refused> {
         if self.shut {
             return Err(Refused::ShutDown);
         }
         let number = self.numbers.get(&session).copied();
+        if life.is_some_and(|life| number.is_none_or(|number| number.life != life)) {
+            return Err(Refused::SessionEnded);
+        }
         if number.is_some_and(|number| number.closed.is_some()) {
             return Err(Refused::SessionEnding);
         }
@@ -103,7 +169,9 @@ impl Gate {
             .and_then(|number| self.slots.get(&number.life))
             .copied()
             .unwrap_or(0);
-        if let Some(limit) = self.limits.per_session.filter(|&limit| used >= limit) {
+        let own = number.and_then(|number| number.terms.max_processes);
+        let limit = self.limits.per_session.into_iter().chain(own).min();
+        if let Some(limit) = limit.filter(|&limit| used >= limit) {
             return Err(Refused::SessionFull { limit });
         }
         let life = match number {
@@ -115,7 +183,11 @@ impl Gate {
         self.last_process += 1;
         let process = ProcessId(self.last_process);
         self.tokens.insert(process, life);
-        Ok(Reservation { process, life })
+        Ok(Reservation {
+            process,
+            life,
+            containment: number.and_then(|number| number.terms.containment),
+        })
     }
 
     fn open(&mut self, session: SessionId) -> Life {
@@ -127,6 +199,7 @@ impl Gate {
                 life,
                 closed: None,
                 lived: false,
+                terms: OpenTerms::default(),
             },
         );
         life
@@ -135,17 +208,17 @@ impl Gate {
     // ---- the queue for slots
 
     /// Stands in the queue, first come first served.
-    pub(crate) fn enqueue(&mut self, session: SessionId) -> TicketId {
+    pub(crate) fn enqueue(&mut self, session: SessionId, life: Option<Life>) -> TicketId {
         self.last_ticket += 1;
         let ticket = TicketId(self.last_ticket);
-        self.queue.push_back((ticket, session));
+        self.queue.push_back((ticket, session, life));
         ticket
     }
 
     /// Leaves the queue. `false` if the ticket was served already.
     pub(crate) fn leave(&mut self, ticket: TicketId) -> bool {
         let before = self.queue.len();
-        self.queue.retain(|&(waiting, _)| waiting != ticket);
+        self.queue.retain(|&(waiting, _, _)| waiting != ticket);
         self.queue.len() < before
     }
 
@@ -156,14 +229,18 @@ impl Gate {
         if self.queue.is_empty() {
             return served;
         }
-        for (ticket, session) in std::mem::take(&mut self.queue) {
-            match self.reserve(session) {
+        for (ticket, session, life) in std::mem::take(&mut self.queue) {
+            match self.reserve(session, life) {
                 Err(Refused::Full { .. } | Refused::SessionFull { .. }) => {
-                    self.queue.push_back((ticket, session))
+                    self.queue.push_back((ticket, session, life))
                 }
-                answer @ (Ok(_) | Err(Refused::SessionEnding | Refused::ShutDown)) => {
-                    served.push((ticket, answer))
-                }
+                answer @ (Ok(_)
+                | Err(
+                    Refused::SessionEnding
+                    | Refused::SessionEnded
+                    | Refused::SessionInUse
+                    | Refused::ShutDown,
+                )) => served.push((ticket, answer)),
             }
         }
         served

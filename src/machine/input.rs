@@ -1,6 +1,7 @@
 //! What can happen to the machine.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::ids::{OpId, ReplyId};
 use super::member::Facts;
@@ -14,6 +15,8 @@ use crate::stop::StopPolicy;
 /// One thing that happened.
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
+    /// A session was opened, and has a life without a process.
+    Opened(Opened),
     /// A process was started, adopted or attached under the token with its id.
     Born(Born),
     /// A spawn failed, and left nothing.
@@ -28,6 +31,19 @@ pub(crate) enum Input {
     Done { op: OpId, outcome: Outcome },
 }
 
+/// A session that was opened.
+#[derive(Clone, Debug)]
+pub(crate) struct Opened {
+    pub(crate) session: SessionId,
+    pub(crate) life: Life,
+    pub(crate) label: Option<Arc<str>>,
+    pub(crate) policy: Option<StopPolicy>,
+    /// How old it may get.
+    pub(crate) time_limit: Option<Duration>,
+    /// How long it may be left alone.
+    pub(crate) idle_limit: Option<Duration>,
+}
+
 /// A process that is now held by its pin.
 #[derive(Clone, Debug)]
 pub(crate) struct Born {
@@ -37,17 +53,28 @@ pub(crate) struct Born {
     pub(crate) facts: Arc<Facts>,
     /// Its session was ending when the spawn came back: the spawning thread has killed it already.
     pub(crate) raced: bool,
+    /// How old it may get.
+    pub(crate) time_limit: Option<Duration>,
     /// Who waits to hear whether it was taken in; a spawn does not wait.
     pub(crate) reply: Option<ReplyId>,
+}
+
+/// Which session is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whom {
+    /// Whatever lives under this number now.
+    Number(SessionId),
+    /// This one life of the number.
+    Life(SessionId, Life),
 }
 
 /// What a handle asks for.
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
-    /// End a session, or join its end.
+    /// End a session, or join its end. Without a policy, by its own.
     End {
-        session: SessionId,
-        policy: StopPolicy,
+        whom: Whom,
+        policy: Option<StopPolicy>,
         reason: Reason,
         reply: ReplyId,
     },
@@ -65,10 +92,26 @@ pub(crate) enum Request {
     },
     /// Send a signal to all of a session.
     SignalSession {
-        session: SessionId,
+        whom: Whom,
         signal: Signal,
         reply: ReplyId,
     },
+    /// A session is in use: its idle limit begins anew.
+    Touch {
+        session: SessionId,
+        life: Life,
+        reply: ReplyId,
+    },
+    /// Answer when a session has no processes.
+    WaitEmpty {
+        session: SessionId,
+        life: Life,
+        reply: ReplyId,
+    },
+    /// Whoever asked that does not wait any longer.
+    Forget { life: Life, reply: ReplyId },
+    /// Be stricter in the shutdown that is under way.
+    HardenShutdown { policy: StopPolicy },
     /// End everything, and then stop.
     Shutdown {
         policy: StopPolicy,

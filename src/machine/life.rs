@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::ids::ReplyId;
 use super::ladder::Ladder;
 use crate::event::Reason;
 use crate::report::{MemberReport, SurvivalCause};
 use crate::session::{ProcessId, SessionId};
+use crate::stop::StopPolicy;
 
 /// A life, from its first process (or its end, if that was earlier) until nothing of it is left.
 #[derive(Clone, Debug)]
@@ -16,6 +17,13 @@ pub(crate) struct LifeState {
     pub(crate) session: SessionId,
     pub(crate) label: Option<Arc<str>>,
     pub(crate) began: Instant,
+    /// How it is ended where nothing else is said.
+    pub(crate) policy: Option<StopPolicy>,
+    pub(crate) idle_limit: Option<Duration>,
+    /// When it was last in use.
+    pub(crate) touched: Instant,
+    /// Who waits for it to have no processes.
+    pub(crate) waiting: Vec<ReplyId>,
     pub(crate) members: BTreeSet<ProcessId>,
     pub(crate) remnants: Vec<Remnant>,
     /// How many exited before the end began.
@@ -63,6 +71,10 @@ impl LifeState {
             session,
             label: None,
             began,
+            policy: None,
+            idle_limit: None,
+            touched: began,
+            waiting: Vec::new(),
             members: BTreeSet::new(),
             remnants: Vec::new(),
             gone_before: 0,

@@ -7,7 +7,7 @@ use super::engine::Machine;
 use super::member::Member;
 use crate::info::{ProcessInfo, ProcessState, SessionInfo};
 use crate::report::SessionReport;
-use crate::session::{ProcessId, SessionId};
+use crate::session::{Life, ProcessId, SessionId};
 
 impl Machine {
     /// All processes that have not been seen to exit, in the order of their ids.
@@ -63,6 +63,31 @@ impl Machine {
             .rev()
             .find(|report| report.session() == session)
             .cloned()
+    }
+
+    /// The life that a number has now, and its label.
+    pub(crate) fn life_of(&self, session: SessionId) -> Option<(Life, Option<Arc<str>>)> {
+        let life = *self.current.get(&session)?;
+        let label = self.lives.get(&life)?.label.clone();
+        Some((life, label))
+    }
+
+    /// The members of one life.
+    pub(crate) fn members_of(&self, life: Life, now: Instant) -> Option<Vec<ProcessInfo>> {
+        let state = self.lives.get(&life)?;
+        let info = |process: &ProcessId| Some(self.info(*process, self.members.get(process)?, now));
+        Some(state.members.iter().filter_map(info).collect())
+    }
+
+    /// The lives that are not over, in the order of their numbers.
+    pub(crate) fn lives(&self) -> Vec<(SessionId, Life)> {
+        let mut lives: Vec<_> = self
+            .current
+            .iter()
+            .map(|(&session, &life)| (session, life))
+            .collect();
+        lives.sort_unstable();
+        lives
     }
 
     fn info(&self, process: ProcessId, member: &Member, now: Instant) -> ProcessInfo {

@@ -23,6 +23,7 @@
 //! is the process group of a leader that has exited. A *token* is a spawn under way.
 
 mod action;
+mod births;
 #[cfg(any(test, fuzzing, debug_assertions))]
 mod check;
 mod deadlines;
@@ -34,9 +35,11 @@ mod ids;
 mod input;
 mod ladder;
 mod life;
+mod limits;
 mod lists;
 mod member;
 mod requests;
+mod shutdown;
 mod stopping;
 
 #[cfg(any(test, fuzzing))]
@@ -44,7 +47,7 @@ mod tests;
 
 pub(crate) use self::action::{Action, Answer, Effect, Notice, Target};
 pub(crate) use self::engine::{Machine, Settings};
-pub(crate) use self::gate::{Closed, Gate, Refused, Reservation, TicketId};
+pub(crate) use self::gate::{Closed, Gate, OpenTerms, Refused, Reservation, TicketId};
 pub(crate) use self::ids::{IdMap, OpId, ReplyId};
-pub(crate) use self::input::{Born, Errno, Input, Looked, Outcome, Request};
+pub(crate) use self::input::{Born, Errno, Input, Looked, Opened, Outcome, Request, Whom};
 pub(crate) use self::member::{Facts, Relation};

@@ -3,10 +3,10 @@
 use super::action::{Answer, Target};
 use super::engine::{Broadcast, Machine, Told, signal_error};
 use super::ids::ReplyId;
-use super::input::Errno;
+use super::input::{Errno, Whom};
 use crate::error::{Error, ErrorKind};
 use crate::event::Reason;
-use crate::session::{ProcessId, SessionId};
+use crate::session::ProcessId;
 use crate::signal::Signal;
 
 impl Machine {
@@ -26,10 +26,15 @@ impl Machine {
     }
 
     /// All members of a session, and what they left in their groups.
-    pub(super) fn signal_session(&mut self, session: SessionId, signal: Signal, reply: ReplyId) {
+    pub(super) fn signal_session(&mut self, whom: Whom, signal: Signal, reply: ReplyId) {
+        let (session, wanted) = match whom {
+            Whom::Number(session) => (session, None),
+            Whom::Life(session, life) => (session, Some(life)),
+        };
         let Some(state) = self
             .current
             .get(&session)
+            .filter(|&&life| wanted.is_none_or(|wanted| wanted == life))
             .and_then(|life| self.lives.get(life))
         else {
             let error = Error::new(ErrorKind::SessionEnded, "signal session").with_session(session);

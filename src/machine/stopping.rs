@@ -16,7 +16,7 @@ use crate::signal::Signal;
 use crate::stop::{Rung, StopPolicy};
 
 impl Machine {
-    /// Begins a stop, or joins the one that is under way. Within an end it begins on the rung that the end is on.
+    /// Begins a stop, or joins the one that is under way.
     pub(super) fn stop(
         &mut self,
         process: ProcessId,
@@ -31,29 +31,43 @@ impl Machine {
         if let Some(stop) = &mut member.stop {
             stop.ladder.merge(policy, now);
             stop.replies.push(reply);
+            self.advance_stop(process, now);
         } else {
-            let end = self
-                .lives
-                .get(&member.life)
-                .and_then(|life| life.end.as_ref());
-            let (ladder, reason) = match end {
-                Some(end) => {
-                    let mut ladder = end.ladder.clone();
-                    ladder.merge(policy, now);
-                    (ladder, end.reason)
-                }
-                None => (Ladder::new(policy, now), Reason::Host),
-            };
-            let stop = Stop {
-                ladder,
-                began: now,
-                reason,
-                replies: vec![reply],
-                inspecting: false,
-            };
-            member.stop = Some(Box::new(stop));
-            member.survived = None;
+            self.begin_stop(process, policy, (Reason::Host, vec![reply]), now);
         }
+    }
+
+    /// Begins a stop of a process that has none. Within an end it begins on the rung that the end is on.
+    pub(super) fn begin_stop(
+        &mut self,
+        process: ProcessId,
+        policy: &StopPolicy,
+        (reason, replies): (Reason, Vec<ReplyId>),
+        now: Instant,
+    ) {
+        let Some(member) = self.members.get_mut(&process) else {
+            return;
+        };
+        let end = self
+            .lives
+            .get(&member.life)
+            .and_then(|life| life.end.as_ref());
+        let (ladder, reason) = match end {
+            Some(end) => {
+                let mut ladder = end.ladder.clone();
+                ladder.merge(policy, now);
+                (ladder, end.reason)
+            }
+            None => (Ladder::new(policy, now), reason),
+        };
+        member.survived = None;
+        member.stop = Some(Box::new(Stop {
+            ladder,
+            began: now,
+            reason,
+            replies,
+            inspecting: false,
+        }));
         self.hurry_status(process, now);
         self.advance_stop(process, now);
     }

@@ -10,13 +10,13 @@ use rustix::io::Errno as Raw;
 use super::mailbox::{Mail, Message};
 use super::run::{Reactor, Sink, not_found_out};
 use super::shared::{Core, ExitLook, relation};
-use crate::event::Reason;
+use crate::event::{EventKind, Reason};
 use crate::exit::{Exit, Status, StatusSource};
 use crate::machine::{
     Action, Answer, Effect, Errno, Looked, OpId, Outcome, ReplyId, Target as Whom,
 };
-use crate::report::SurvivalCause;
-use crate::session::ProcessId;
+use crate::report::{SessionReport, SurvivalCause};
+use crate::session::{Life, ProcessId};
 use crate::signal::Signal;
 use crate::sys::{self, Look, Pin, Target};
 
@@ -72,6 +72,9 @@ impl Reactor {
             Action::Publish(notice) => {
                 self.journal.notice(&notice);
                 self.publisher.publish(&notice, now);
+                if let EventKind::SessionEnded(report) = &notice.kind {
+                    self.life_over(notice.life, report);
+                }
                 None
             }
             Action::OpenGate { session, life } => {
@@ -291,25 +294,47 @@ impl Reactor {
 
     /// A caller that has gone away is not missed.
     fn answer(&mut self, to: ReplyId, answer: Answer) -> Option<Outcome> {
+        if let (Some(Sink::AllEnded(caller)), Answer::OneOfMany(report)) =
+            (self.sinks.get(&to), &answer)
+        {
+            caller.tell(report.clone());
+            return None;
+        }
         match (self.sinks.remove(&to)?, answer) {
             (Sink::Ended(ended), Answer::Report(report)) => ended.fill(report),
-            (Sink::Done(caller), Answer::Done(result)) => drop(caller.send(Some(result))),
+            (Sink::Ended(ended), Answer::NoReport(error)) => ended.refuse(error),
+            (Sink::Done(caller) | Sink::Empty(_, caller), Answer::Done(result)) => {
+                drop(caller.send(Some(result)));
+            }
             (Sink::Done(caller), Answer::AlreadyExited) => drop(caller.send(None)),
             (Sink::Member(caller), Answer::Member(report)) => drop(caller.send(Some(report))),
             (Sink::Member(caller), Answer::AlreadyExited) => drop(caller.send(None)),
-            (Sink::Reports(caller), Answer::Reports(reports)) => drop(caller.send(reports)),
+            (Sink::AllEnded(caller), Answer::Reports(reports)) => caller.fill(reports),
             (Sink::Registered(caller), Answer::Registered(id)) => drop(caller.send(id)),
             // The sink is dropped, and its caller finds nobody to answer.
             (
                 Sink::Ended(_)
                 | Sink::Done(_)
+                | Sink::Empty(..)
                 | Sink::Member(_)
-                | Sink::Reports(_)
+                | Sink::AllEnded(_)
                 | Sink::Registered(_),
                 answer,
             ) => debug_assert!(false, "an answer to another question: {answer:?}"),
         }
         None
+    }
+
+    /// The handles of this life have its report from now on, however many are kept.
+    fn life_over(&mut self, life: Life, report: &SessionReport) {
+        if let Some(cell) = self
+            .life_cells
+            .remove(&life)
+            .and_then(|cell| cell.upgrade())
+        {
+            let _first_writer = cell.report.fill(report.clone());
+            cell.report.close();
+        }
     }
 }
 

@@ -7,9 +7,10 @@ use std::time::Instant;
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 
 use super::mailbox::{Mail, Message};
+use crate::containment::Containment;
 use crate::event::Reason;
 use crate::limits::Limits;
-use crate::machine::{Closed, Gate, Refused, Reservation, TicketId};
+use crate::machine::{Closed, Gate, OpenTerms, Refused, Reservation, TicketId};
 use crate::session::{Life, ProcessId, SessionId};
 
 /// What a ticket in the queue is served.
@@ -22,6 +23,14 @@ pub(crate) struct SharedGate(Mutex<Inner>);
 struct Inner {
     gate: Gate,
     waiting: HashMap<TicketId, Sender<Served>>,
+}
+
+/// Where a process is to live.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Place {
+    pub(crate) session: SessionId,
+    /// This life of the number and no other.
+    pub(crate) life: Option<Life>,
 }
 
 /// Why a spawn may not begin.
@@ -43,11 +52,12 @@ impl SharedGate {
     /// Takes a token. With a deadline, waits for a slot until then: first come, first served.
     pub(crate) fn enter(
         self: &Arc<Self>,
-        session: SessionId,
+        place: Place,
         deadline: Option<Instant>,
         mail: &Mail,
     ) -> Result<Spawning, NoToken> {
-        let reservation = self.reserve(session, deadline)?;
+        let Place { session, life } = place;
+        let reservation = self.reserve(session, life, deadline)?;
         Ok(Spawning {
             gate: Arc::clone(self),
             mail: mail.clone(),
@@ -60,10 +70,11 @@ impl SharedGate {
     fn reserve(
         &self,
         session: SessionId,
+        life: Option<Life>,
         deadline: Option<Instant>,
     ) -> Result<Reservation, NoToken> {
         let mut inner = self.lock();
-        let refused = match (inner.gate.reserve(session), deadline) {
+        let refused = match (inner.gate.reserve(session, life), deadline) {
             (Ok(reservation), _) => return Ok(reservation),
             (Err(Refused::Full { .. } | Refused::SessionFull { .. }), Some(_)) => None,
             (Err(refused), _) => Some(refused),
@@ -71,7 +82,7 @@ impl SharedGate {
         if let Some(refused) = refused {
             return Err(NoToken::Refused(refused));
         }
-        let ticket = inner.gate.enqueue(session);
+        let ticket = inner.gate.enqueue(session, life);
         let (serve, served) = bounded(1);
         inner.waiting.insert(ticket, serve);
         drop(inner);
@@ -96,6 +107,15 @@ impl SharedGate {
                 }
             }
         }
+    }
+
+    /// Gives a number a life.
+    pub(crate) fn open_session(
+        &self,
+        session: Option<SessionId>,
+        terms: OpenTerms,
+    ) -> Result<(SessionId, Life), Refused> {
+        self.lock().gate.open_session(session, terms)
     }
 
     /// The machine has taken in what this token stood for.
@@ -169,6 +189,11 @@ impl Spawning {
         self.session
     }
 
+    /// How the session wants its processes contained, where that was said.
+    pub(crate) fn containment(&self) -> Option<Containment> {
+        self.reservation.containment
+    }
+
     /// Hands the process over by `send`, which gets the slot and is told whether the session was closed in the
     /// meantime. It runs under the lock: whoever closes the session later finds the token out, and waits for what
     /// was sent. The token stays out until the reactor has taken the process in.
@@ -208,7 +233,7 @@ impl Drop for Spawning {
         if !self.open {
             return;
         }
-        let Reservation { process, life } = self.reservation;
+        let Reservation { process, life, .. } = self.reservation;
         let mut inner = self.gate.lock();
         inner.gate.abort(self.session, process);
         inner.serve();

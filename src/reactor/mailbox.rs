@@ -2,23 +2,34 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::cell::Cell;
 use super::shared::Core;
 use super::watchlist::Watchlist;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::event::{Event, EventMask, Reason};
-use crate::machine::{Machine, OpId, Outcome};
+use crate::machine::{Machine, OpId, Outcome, Refused, Whom};
 use crate::report::{MemberReport, SessionReport};
 use crate::session::{Life, ProcessId, SessionId};
+use crate::session_options::SessionOptions;
 use crate::signal::Signal;
 use crate::stop::StopPolicy;
 
-/// A report that is waited for.
-pub(crate) type EndingCell = Cell<SessionReport>;
+/// A report that is waited for, or why there is none.
+pub(crate) type EndingCell = Cell<Result<SessionReport>>;
+
+/// One life of a session number, as its handles know it.
+#[derive(Debug)]
+pub(crate) struct LifeCell {
+    pub(crate) session: SessionId,
+    pub(crate) life: Life,
+    pub(crate) label: Option<Arc<str>>,
+    /// Filled when it is over.
+    pub(crate) report: Cell<SessionReport>,
+}
 
 /// One thing that a thread tells the reactor. Messages are handled in the order in which they were sent; an answer of
 /// `None` is about a process that has exited.
@@ -28,9 +39,19 @@ pub(crate) enum Message {
         process: ProcessId,
         life: Life,
     },
-    End {
+    /// Gives a session a life before its first process.
+    Open {
+        options: SessionOptions,
+        reply: Sender<std::result::Result<Arc<LifeCell>, Refused>>,
+    },
+    /// The life that a number has now.
+    Session {
         session: SessionId,
-        policy: StopPolicy,
+        reply: Sender<Option<Arc<LifeCell>>>,
+    },
+    End {
+        whom: Whom,
+        policy: Option<StopPolicy>,
         reason: Reason,
         to: Ended,
     },
@@ -45,17 +66,38 @@ pub(crate) enum Message {
         reply: Sender<Option<Result<()>>>,
     },
     SignalSession {
-        session: SessionId,
+        whom: Whom,
         signal: Signal,
         reply: Sender<Option<Result<()>>>,
+    },
+    Touch {
+        session: SessionId,
+        life: Life,
+        reply: Sender<Option<Result<()>>>,
+    },
+    WaitEmpty {
+        session: SessionId,
+        life: Life,
+        /// A number that no other wait has.
+        wait: u64,
+        reply: Sender<Option<Result<()>>>,
+    },
+    /// The caller of that `WaitEmpty` does not wait any longer.
+    Forget {
+        life: Life,
+        wait: u64,
     },
     Shutdown {
         policy: StopPolicy,
         reason: Reason,
-        reply: Sender<Vec<SessionReport>>,
+        to: AllEnded,
+    },
+    HardenShutdown {
+        policy: StopPolicy,
     },
     Subscribe {
         mask: EventMask,
+        only: Option<Life>,
         events: Sender<Event>,
         capacity: usize,
         done: Sender<()>,
@@ -79,6 +121,8 @@ pub(crate) struct Newborn {
     pub(crate) core: Arc<Core>,
     /// Its session was closed in the meantime, and no handle to it is given out.
     pub(crate) raced: bool,
+    /// How old it may get.
+    pub(crate) time_limit: Option<Duration>,
     /// Who waits to hear under which id it is known.
     pub(crate) reply: Option<Sender<Result<ProcessId>>>,
 }
@@ -91,8 +135,12 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
+    pub(crate) fn refuse(self, error: Error) {
+        let _first_writer = self.cell.fill(Err(error));
+    }
+
     pub(crate) fn fill(self, report: SessionReport) {
-        self.cell.fill(report.clone());
+        let _first_writer = self.cell.fill(Ok(report.clone()));
         // The channel has room for the one report that is ever sent; an error says that nobody selects on it.
         drop(self.channel.try_send(report));
     }
@@ -100,6 +148,31 @@ impl Ended {
 
 /// Without an answer, too, the waiters go on: they find the cell closed and empty.
 impl Drop for Ended {
+    fn drop(&mut self) {
+        self.cell.close();
+    }
+}
+
+/// Where the reports of a shutdown go: each to the channel when it is there, all of them to the cell at the end.
+#[derive(Debug)]
+pub(crate) struct AllEnded {
+    pub(crate) cell: Arc<Cell<Vec<SessionReport>>>,
+    pub(crate) channel: Sender<SessionReport>,
+}
+
+impl AllEnded {
+    pub(crate) fn tell(&self, report: SessionReport) {
+        // It is unbounded; an error says that nobody selects on it.
+        drop(self.channel.try_send(report));
+    }
+
+    pub(crate) fn fill(self, reports: Vec<SessionReport>) {
+        let _first_writer = self.cell.fill(reports);
+    }
+}
+
+/// Without an answer, too, the waiters go on: they find the cell closed and empty.
+impl Drop for AllEnded {
     fn drop(&mut self) {
         self.cell.close();
     }

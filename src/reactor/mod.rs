@@ -30,10 +30,10 @@ mod run;
 mod shared;
 mod watchlist;
 
-pub(crate) use self::cell::Waited;
+pub(crate) use self::cell::{Cell, Waited};
 pub(crate) use self::clock::now;
-pub(crate) use self::gate::{NoToken, Spawning};
-pub(crate) use self::mailbox::{Ended, EndingCell, Message, Newborn, Question};
+pub(crate) use self::gate::{NoToken, Place, Spawning};
+pub(crate) use self::mailbox::{AllEnded, Ended, EndingCell, LifeCell, Message, Newborn, Question};
 pub(crate) use self::run::{Config, start};
 pub(crate) use self::shared::{Core, ExitLook, Outputs, Parts, Shared};
 pub(crate) use self::watchlist::Watchlist;

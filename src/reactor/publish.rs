@@ -6,6 +6,7 @@ use crossbeam_channel::{Sender, TrySendError};
 
 use crate::event::{Event, EventKind, EventMask, Lagged};
 use crate::machine::Notice;
+use crate::session::Life;
 
 /// All subscribers.
 #[derive(Debug, Default)]
@@ -17,6 +18,8 @@ pub(crate) struct Publisher {
 #[derive(Debug)]
 struct Subscriber {
     mask: EventMask,
+    /// This life's events alone.
+    only: Option<Life>,
     events: Sender<Event>,
     capacity: usize,
     /// The number of the next event under its mask, lost or not.
@@ -27,9 +30,16 @@ struct Subscriber {
 
 impl Publisher {
     /// `events` has room for `capacity` events and one marker.
-    pub(super) fn subscribe(&mut self, mask: EventMask, events: Sender<Event>, capacity: usize) {
+    pub(super) fn subscribe(
+        &mut self,
+        mask: EventMask,
+        only: Option<Life>,
+        events: Sender<Event>,
+        capacity: usize,
+    ) {
         self.subscribers.push(Subscriber {
             mask,
+            only,
             events,
             capacity,
             next_seq: 0,
@@ -37,11 +47,17 @@ impl Publisher {
         });
     }
 
-    /// Tells everybody whose mask has it. Who has gone is forgotten here.
+    /// Tells everybody whose mask has it. Who has gone is forgotten here, and whoever listens to a life alone when that
+    /// is over and nobody survived it.
     pub(super) fn publish(&mut self, notice: &Notice, at: Instant) {
         let mask = notice.kind.mask();
+        let over = matches!(&notice.kind, EventKind::SessionEnded(report) if report.is_clean());
         self.subscribers.retain_mut(|subscriber| {
-            !subscriber.mask.intersects(mask) || subscriber.tell(notice, at)
+            if subscriber.only.is_some_and(|only| only != notice.life) {
+                return true;
+            }
+            let listens = !subscriber.mask.intersects(mask) || subscriber.tell(notice, at);
+            listens && !(over && subscriber.only.is_some())
         });
     }
 }
@@ -67,6 +83,7 @@ impl Subscriber {
         debug_assert!(counted, "a marker that nobody has seen was closed");
         self.marker = Some(marker.clone());
         let lost = Notice {
+            life: notice.life,
             session: notice.session,
             process: None,
             label: None,
@@ -116,12 +133,13 @@ mod tests {
     fn subscribed(capacity: usize) -> (Publisher, Receiver<Event>) {
         let mut publisher = Publisher::default();
         let (events, receiver) = bounded(capacity + 1);
-        publisher.subscribe(EventMask::SESSIONS, events, capacity);
+        publisher.subscribe(EventMask::SESSIONS, None, events, capacity);
         (publisher, receiver)
     }
 
     fn tell(publisher: &mut Publisher, times: usize) {
         let notice = Notice {
+            life: Life(1),
             session: SessionId(1),
             process: None,
             label: None,

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
@@ -10,10 +10,11 @@ use crossbeam_channel::Sender;
 use log::Level;
 
 use super::apply::Inspection;
+use super::cell::Cell;
 use super::gate::SharedGate;
 use super::helpers::Errands;
 use super::journal::Journal;
-use super::mailbox::{Ended, Mailbox, Message, Newborn, mailbox};
+use super::mailbox::{AllEnded, Ended, LifeCell, Mailbox, Message, Newborn, mailbox};
 use super::publish::Publisher;
 use super::shared::{Core, Ends, Shared};
 use super::watchlist::Watchlist;
@@ -21,10 +22,13 @@ use super::{apply, clock};
 use crate::error::Result;
 use crate::event::Reason;
 use crate::limits::Limits;
-use crate::machine::{Born, IdMap, Input, Machine, Outcome, ReplyId, Request, Settings};
+use crate::machine::{
+    Born, IdMap, Input, Machine, OpenTerms, Opened, Outcome, Refused, ReplyId, Request, Settings,
+};
 use crate::plan::Plan;
-use crate::report::{MemberReport, SessionReport};
-use crate::session::ProcessId;
+use crate::report::MemberReport;
+use crate::session::{Life, ProcessId, SessionId};
+use crate::session_options::SessionOptions;
 use crate::sys::{self, Facilities, LifelineHolder, Poller, Ready, Target};
 
 /// What a reactor is started with.
@@ -45,6 +49,8 @@ pub(super) struct Reactor {
     pub(super) journal: Journal,
     pub(super) inspections: Errands<Inspection>,
     pub(super) sinks: IdMap<ReplyId, Sink>,
+    /// The lives that a handle is held to.
+    pub(super) life_cells: IdMap<Life, Weak<LifeCell>>,
     /// Set by the machine's last effect.
     pub(super) finished: bool,
     poller: Poller,
@@ -58,9 +64,11 @@ pub(super) struct Reactor {
 /// Who waits for an answer.
 pub(super) enum Sink {
     Done(Sender<Option<Result<()>>>),
+    /// A wait for an empty session, with its number.
+    Empty(u64, Sender<Option<Result<()>>>),
     Registered(Sender<Result<ProcessId>>),
     Ended(Ended),
-    Reports(Sender<Vec<SessionReport>>),
+    AllEnded(AllEnded),
     Member(Sender<Option<MemberReport>>),
 }
 
@@ -70,6 +78,11 @@ pub(crate) fn start(config: Config, plan: Plan) -> std::io::Result<(Arc<Shared>,
     let (holder, line) = sys::lifeline()?;
     let (mail, mailbox) = mailbox(poller.waker());
     let gate = Arc::new(SharedGate::new(config.limits));
+    let settings = Settings {
+        policy: plan.stop_policy.clone(),
+        group_after_reap: config.facilities.group_signal,
+        kept_reports: config.kept_reports,
+    };
     let ends = Ends {
         mail,
         gate,
@@ -77,10 +90,6 @@ pub(crate) fn start(config: Config, plan: Plan) -> std::io::Result<(Arc<Shared>,
         line,
     };
     let shared = Arc::new(Shared::new(ends, config.facilities, plan));
-    let settings = Settings {
-        group_after_reap: config.facilities.group_signal,
-        kept_reports: config.kept_reports,
-    };
     let reactor = Reactor {
         machine: Machine::new(settings),
         shared: Arc::clone(&shared),
@@ -93,6 +102,7 @@ pub(crate) fn start(config: Config, plan: Plan) -> std::io::Result<(Arc<Shared>,
             apply::inspect,
         ),
         sinks: HashMap::default(),
+        life_cells: HashMap::default(),
         finished: false,
         poller,
         mailbox,
@@ -185,8 +195,20 @@ impl Reactor {
         match message {
             Message::Born(newborn) => self.born(newborn, now),
             Message::Aborted { process, life } => self.input(Input::Aborted { process, life }, now),
+            Message::Open { options, reply } => {
+                // The caller waits, or has gone.
+                drop(reply.send(self.open(options, now)));
+            }
+            Message::Session { session, reply } => {
+                let cell = self
+                    .machine
+                    .life_of(session)
+                    .map(|(life, label)| self.life_cell(session, life, label));
+                // The caller waits, or has gone.
+                drop(reply.send(cell));
+            }
             Message::End {
-                session,
+                whom,
                 policy,
                 reason,
                 to,
@@ -194,7 +216,7 @@ impl Reactor {
                 let reply = self.sink(Sink::Ended(to));
                 self.request(
                     Request::End {
-                        session,
+                        whom,
                         policy,
                         reason,
                         reply,
@@ -233,26 +255,54 @@ impl Reactor {
                 );
             }
             Message::SignalSession {
-                session,
+                whom,
                 signal,
                 reply,
             } => {
                 let reply = self.sink(Sink::Done(reply));
                 self.request(
                     Request::SignalSession {
-                        session,
+                        whom,
                         signal,
                         reply,
                     },
                     now,
                 );
             }
-            Message::Shutdown {
-                policy,
-                reason,
+            Message::Touch {
+                session,
+                life,
                 reply,
             } => {
-                let reply = self.sink(Sink::Reports(reply));
+                let reply = self.sink(Sink::Done(reply));
+                self.request(
+                    Request::Touch {
+                        session,
+                        life,
+                        reply,
+                    },
+                    now,
+                );
+            }
+            Message::WaitEmpty {
+                session,
+                life,
+                wait,
+                reply,
+            } => {
+                let reply = self.sink(Sink::Empty(wait, reply));
+                self.request(
+                    Request::WaitEmpty {
+                        session,
+                        life,
+                        reply,
+                    },
+                    now,
+                );
+            }
+            Message::Forget { life, wait } => self.forget(life, wait, now),
+            Message::Shutdown { policy, reason, to } => {
+                let reply = self.sink(Sink::AllEnded(to));
                 self.request(
                     Request::Shutdown {
                         policy,
@@ -262,13 +312,17 @@ impl Reactor {
                     now,
                 );
             }
+            Message::HardenShutdown { policy } => {
+                self.request(Request::HardenShutdown { policy }, now);
+            }
             Message::Subscribe {
                 mask,
+                only,
                 events,
                 capacity,
                 done,
             } => {
-                self.publisher.subscribe(mask, events, capacity);
+                self.publisher.subscribe(mask, only, events, capacity);
                 // In force. The caller waits for this, or has gone.
                 let _or_gone = done.send(());
             }
@@ -278,8 +332,76 @@ impl Reactor {
         }
     }
 
+    /// Gives a session a life. Here, and not on the caller's thread: the gate and the machine hear of it together.
+    fn open(
+        &mut self,
+        options: SessionOptions,
+        now: Instant,
+    ) -> std::result::Result<Arc<LifeCell>, Refused> {
+        let terms = OpenTerms {
+            containment: options.containment,
+            max_processes: options.max_processes,
+        };
+        let (session, life) = self.shared.gate.open_session(options.id, terms)?;
+        let label = options.label.clone();
+        let opened = Opened {
+            session,
+            life,
+            label: options.label,
+            policy: options.stop_policy,
+            time_limit: options.time_limit,
+            idle_limit: options.idle_limit,
+        };
+        // Before the input: a limit of zero ends the session at once, and its report is for this cell.
+        let cell = self.life_cell(session, life, label);
+        self.input(Input::Opened(opened), now);
+        Ok(cell)
+    }
+
+    /// The cell that all handles of this life share.
+    fn life_cell(
+        &mut self,
+        session: SessionId,
+        life: Life,
+        label: Option<Arc<str>>,
+    ) -> Arc<LifeCell> {
+        if let Some(cell) = self.life_cells.get(&life).and_then(Weak::upgrade) {
+            return cell;
+        }
+        let cell = Arc::new(LifeCell {
+            session,
+            life,
+            label,
+            report: Cell::default(),
+        });
+        self.life_cells.insert(life, Arc::downgrade(&cell));
+        cell
+    }
+
+    /// The caller's time was over before the answer was there.
+    fn forget(&mut self, life: Life, wait: u64, now: Instant) {
+        let found = self.sinks.iter().find_map(|(&reply, sink)| match sink {
+            Sink::Empty(of, _) if *of == wait => Some(reply),
+            Sink::Empty(..)
+            | Sink::Done(_)
+            | Sink::Ended(_)
+            | Sink::AllEnded(_)
+            | Sink::Member(_)
+            | Sink::Registered(_) => None,
+        });
+        if let Some(reply) = found {
+            self.sinks.remove(&reply);
+            self.request(Request::Forget { life, reply }, now);
+        }
+    }
+
     fn born(&mut self, newborn: Newborn, now: Instant) {
-        let Newborn { core, raced, reply } = newborn;
+        let Newborn {
+            core,
+            raced,
+            time_limit,
+            reply,
+        } = newborn;
         let (session, process) = (core.session, core.process);
         let born = Born {
             process: core.process,
@@ -287,6 +409,7 @@ impl Reactor {
             session: core.session,
             facts: Arc::clone(&core.facts),
             raced,
+            time_limit,
             reply: reply.map(|reply| self.sink(Sink::Registered(reply))),
         };
         self.watchlist.insert(core);
@@ -328,6 +451,9 @@ impl Reactor {
             }
         }
         self.sinks.clear();
+        for cell in self.life_cells.values().filter_map(Weak::upgrade) {
+            cell.report.close();
+        }
         // Whoever stands in the queue for a slot would stand there for ever.
         drop(self.shared.gate.close_all(Reason::Shutdown));
         let cores = self.watchlist.take();

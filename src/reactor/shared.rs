@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{ChildStderr, ChildStdout};
-use std::sync::atomic::{AtomicU8, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -37,6 +37,7 @@ pub(crate) struct Shared {
     /// Tells this registry from every other one.
     pub(crate) number: u64,
     state: AtomicU8,
+    waits: AtomicU64,
     /// What a reactor that panicked was looking after.
     pub(crate) wreck: Mutex<Vec<Arc<Core>>>,
 }
@@ -65,6 +66,7 @@ impl Shared {
             owner: sys::current_pid(),
             number: sys::random_u64(),
             state: AtomicU8::new(RUNNING),
+            waits: AtomicU64::new(0),
             wreck: Mutex::default(),
         }
     }
@@ -72,6 +74,11 @@ impl Shared {
     /// Whether this is a copy in a forked child, where no reactor runs.
     pub(crate) fn is_forked_copy(&self) -> bool {
         sys::current_pid() != self.owner
+    }
+
+    /// A number for a wait, that no other has.
+    pub(crate) fn next_wait(&self) -> u64 {
+        self.waits.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Sends a request, unless nobody is there to handle it.

@@ -1,0 +1,172 @@
+//! How a process comes into a life, and how a life comes about without one.
+
+use std::time::Instant;
+
+use super::action::{Action, Answer, Target};
+use super::deadlines::Wake;
+use super::engine::{Machine, Told};
+use super::ids::ReplyId;
+use super::input::{Born, Opened};
+use super::life::LifeState;
+use super::member::{Facts, Member, Sight};
+use crate::error::{Error, ErrorKind};
+use crate::event::{EventKind, Origin, Reason};
+use crate::session::{Life, ProcessId, SessionId};
+use crate::signal::Signal;
+
+impl Machine {
+    /// A session was opened before its first process.
+    pub(super) fn opened(&mut self, opened: Opened, now: Instant) {
+        let Opened {
+            session,
+            life,
+            label,
+            policy,
+            time_limit,
+            idle_limit,
+        } = opened;
+        let mut state = LifeState::new(session, now);
+        state.label = label;
+        state.policy = policy;
+        state.idle_limit = idle_limit;
+        self.lives.insert(life, state);
+        self.current.insert(session, life);
+        let until = time_limit.and_then(|limit| now.checked_add(limit));
+        self.deadlines.set(Wake::TimeLimit(life), until);
+        self.arm_idle_limit(life);
+    }
+
+    /// A process came into being. Its session may be ending by now, or over.
+    pub(super) fn born(&mut self, born: Born, now: Instant) {
+        let Born {
+            process,
+            life,
+            session,
+            facts,
+            raced,
+            time_limit,
+            reply,
+        } = born;
+        if let Some(reply) = reply {
+            if self.known_already(process, life, session, &facts, reply, now) {
+                return;
+            }
+        }
+        self.by_pid.insert(facts.pid, process);
+        let state = self
+            .lives
+            .entry(life)
+            .or_insert_with(|| LifeState::new(session, now));
+        state.touched = now;
+        state.tokens.remove(&process);
+        state.members.insert(process);
+        let over = state.lingers;
+        if !over {
+            self.current.insert(session, life);
+        }
+        let member = Member {
+            life,
+            session,
+            facts,
+            born: now,
+            sight: Sight::Alive,
+            rung: None,
+            denied: false,
+            survived: None,
+            stop: None,
+        };
+        self.members.insert(process, member);
+        let until = time_limit.and_then(|limit| now.checked_add(limit));
+        self.deadlines.set(Wake::ProcessLimit(process), until);
+        self.arm_idle_limit(life);
+        self.publish(process, EventKind::Started);
+        if let Some(reply) = reply {
+            self.reply(reply, Answer::Registered(Ok(process)));
+        }
+        self.look(process, false);
+        if raced || over {
+            self.kill_late_birth(process);
+        } else {
+            self.catch_up(process);
+        }
+        self.reprobe_remnants(life);
+    }
+
+    /// A process that was adopted or attached may be registered already: then there is nothing to take in.
+    fn known_already(
+        &mut self,
+        process: ProcessId,
+        life: Life,
+        session: SessionId,
+        facts: &Facts,
+        reply: ReplyId,
+        now: Instant,
+    ) -> bool {
+        let Some(&there) = self.by_pid.get(&facts.pid) else {
+            return false;
+        };
+        let Some(member) = self.members.get(&there) else {
+            return false;
+        };
+        if let (Some(old), Some(new)) = (member.facts.inode, facts.inode) {
+            if old != new {
+                return false;
+            }
+        }
+        let answer = if member.session == session && facts.origin == Origin::Attached {
+            Ok(there)
+        } else {
+            Err(Error::new(ErrorKind::AlreadyRegistered, "register")
+                .with_session(member.session)
+                .with_pid(facts.pid))
+        };
+        self.act(Action::Reject { process });
+        self.reply(reply, Answer::Registered(answer));
+        self.aborted(process, life, now);
+        true
+    }
+
+    /// A spawn came to nothing: an end that waited for it need not any longer.
+    pub(super) fn aborted(&mut self, process: ProcessId, life: Life, now: Instant) {
+        let Some(state) = self.lives.get_mut(&life) else {
+            return;
+        };
+        if !state.tokens.remove(&process) || !state.is_empty() {
+            return;
+        }
+        if state.lingers {
+            self.bury(life);
+        } else {
+            self.advance_end(life, now);
+        }
+    }
+
+    /// Forgets a life that lingered until now, and ends what its survivors left in their groups.
+    pub(super) fn bury(&mut self, life: Life) {
+        let Some(state) = self.lives.remove(&life) else {
+            return;
+        };
+        for remnant in state.remnants {
+            let target = Target::Remnant {
+                reaped: remnant.reaped,
+            };
+            self.send(
+                remnant.leader,
+                target,
+                Signal::KILL,
+                Reason::Policy,
+                Told::Nobody,
+            );
+            self.act(Action::Release {
+                process: remnant.leader,
+                reap: !remnant.reaped,
+            });
+        }
+        if let Some(lives) = self.lingering.get_mut(&state.session) {
+            lives.remove(&life);
+            if lives.is_empty() {
+                self.lingering.remove(&state.session);
+            }
+        }
+    }
+}
