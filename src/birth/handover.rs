@@ -7,7 +7,7 @@ use super::unwatched::{bury, kill};
 use crate::error::{Error, ErrorKind, Result};
 use crate::machine::{Facts, Machine};
 use crate::process::Process;
-use crate::reactor::{Core, Message, Newborn, Shared, Spawning, Watchlist};
+use crate::reactor::{self, Core, Message, Newborn, Shared, Spawning, Watchlist};
 use crate::session::ProcessId;
 
 /// Hands over a process that was started here. Nobody waits for the reactor.
@@ -35,16 +35,25 @@ pub(super) fn give_birth(
         core.occupy(slot);
         let newborn = Newborn {
             core: Arc::clone(&core),
+            at: reactor::now(),
             raced: doomed,
             time_limit,
             reply: None,
         };
-        (shared.mail.send(Message::Born(newborn)), doomed)
+        (shared.mail.send_quietly(Message::Born(newborn)), doomed)
     });
     if sent.is_err() {
         kill(&core);
         bury(&core, None);
         return Err(shared.gone(OPERATION).with_session(session));
+    }
+    // Alive after it was sent: its exit will wake the reactor, which then finds both. If it is dead, the reactor may have
+    // been woken by that before there was anything in the mailbox.
+    let alive = core
+        .pin()
+        .is_some_and(|pin| matches!(pin.is_dead(), Ok(false)));
+    if doomed || !alive || time_limit.is_some() || shared.births_are_news() {
+        shared.mail.wake();
     }
     if doomed {
         return Err(Error::new(ErrorKind::SessionEnding, OPERATION)
@@ -68,6 +77,7 @@ pub(super) fn offer(
         core.occupy(slot);
         let newborn = Newborn {
             core: Arc::clone(&core),
+            at: reactor::now(),
             raced: false,
             time_limit: None,
             reply: Some(reply),

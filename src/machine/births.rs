@@ -43,6 +43,7 @@ impl Machine {
             life,
             session,
             facts,
+            at,
             raced,
             time_limit,
             reply,
@@ -56,8 +57,8 @@ impl Machine {
         let state = self
             .lives
             .entry(life)
-            .or_insert_with(|| LifeState::new(session, now));
-        state.touched = now;
+            .or_insert_with(|| LifeState::new(session, at));
+        state.touched = state.touched.max(at);
         state.tokens.remove(&process);
         state.members.insert(process);
         let over = state.lingers;
@@ -68,7 +69,7 @@ impl Machine {
             life,
             session,
             facts,
-            born: now,
+            born: at,
             sight: Sight::Alive,
             rung: None,
             denied: false,
@@ -76,7 +77,7 @@ impl Machine {
             stop: None,
         };
         self.members.insert(process, member);
-        let until = time_limit.and_then(|limit| now.checked_add(limit));
+        let until = time_limit.and_then(|limit| at.checked_add(limit));
         self.deadlines.set(Wake::ProcessLimit(process), until);
         self.arm_idle_limit(life);
         self.publish(process, EventKind::Started);

@@ -1,7 +1,7 @@
 //! What can happen to the machine.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::ids::{OpId, ReplyId};
 use super::member::Facts;
@@ -51,6 +51,8 @@ pub(crate) struct Born {
     pub(crate) life: Life,
     pub(crate) session: SessionId,
     pub(crate) facts: Arc<Facts>,
+    /// When it was handed over.
+    pub(crate) at: Instant,
     /// Its session was ending when the spawn came back: the spawning thread has killed it already.
     pub(crate) raced: bool,
     /// How old it may get.

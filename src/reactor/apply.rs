@@ -52,13 +52,19 @@ impl Reactor {
             } => {
                 let closed = self.shared.gate.close(session, create, reason);
                 let (life, tokens) = match closed {
-                    Some(closed) => (Some(closed.life), closed.tokens),
+                    Some(closed) => {
+                        // Some of them may be in the mailbox, sent without a wake-up.
+                        self.mail_left |= !closed.tokens.is_empty();
+                        (Some(closed.life), closed.tokens)
+                    }
                     None => (None, Vec::new()),
                 };
                 Some(Outcome::GateClosed { life, tokens })
             }
             Action::CloseAllGates { reason } => {
-                Some(Outcome::AllGatesClosed(self.shared.gate.close_all(reason)))
+                let closed = self.shared.gate.close_all(reason);
+                self.mail_left |= closed.iter().any(|gate| !gate.tokens.is_empty());
+                Some(Outcome::AllGatesClosed(closed))
             }
             Action::CloseStdin { process } => {
                 if let Some(core) = self.watchlist.get(process) {
@@ -71,7 +77,10 @@ impl Reactor {
             Action::Reject { process } => self.reject(process),
             Action::Publish(notice) => {
                 self.journal.notice(&notice);
-                self.publisher.publish(&notice, now);
+                if self.publisher.publish(&notice, now) {
+                    let wanted = self.publisher.wants_births();
+                    self.shared.set_births_are_news(wanted);
+                }
                 if let EventKind::SessionEnded(report) = &notice.kind {
                     self.life_over(notice.life, report);
                 }

@@ -9,8 +9,15 @@ use super::clock;
 #[derive(Debug)]
 pub(crate) struct Cell<T> {
     value: OnceLock<T>,
-    closed: Mutex<bool>,
+    state: Mutex<State>,
     changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    closed: bool,
+    /// Threads that sleep. Waking nobody would be a system call all the same.
+    waiting: usize,
 }
 
 /// What waiting for a cell came to.
@@ -26,7 +33,7 @@ impl<T> Default for Cell<T> {
     fn default() -> Self {
         Self {
             value: OnceLock::new(),
-            closed: Mutex::new(false),
+            state: Mutex::default(),
             changed: Condvar::new(),
         }
     }
@@ -45,44 +52,49 @@ impl<T> Cell<T> {
 
     /// Says that nothing will change any more, and wakes everybody.
     pub(crate) fn close(&self) {
-        *self.lock() = true;
-        self.changed.notify_all();
+        let mut state = self.lock();
+        state.closed = true;
+        let waiting = state.waiting;
+        drop(state);
+        if waiting > 0 {
+            self.changed.notify_all();
+        }
     }
 
     /// Waits until the cell is filled or closed. `None` is for ever; the past is just a look.
     pub(crate) fn wait(&self, deadline: Option<Instant>) -> Waited<'_, T> {
-        let mut closed = self.lock();
+        let mut state = self.lock();
         loop {
             // Looked at under the lock: a cell that is filled and closed after this look has to take the lock to say
             // so, and finds us waiting.
             if let Some(value) = self.value.get() {
                 return Waited::Filled(value);
             }
-            if *closed {
+            if state.closed {
                 return Waited::Closed;
             }
-            closed = match deadline {
+            let left = deadline.map(|deadline| deadline.saturating_duration_since(clock::now()));
+            if left.is_some_and(|left| left.is_zero()) {
+                return Waited::TimedOut;
+            }
+            state.waiting += 1;
+            state = match left {
                 None => self
                     .changed
-                    .wait(closed)
+                    .wait(state)
                     .unwrap_or_else(PoisonError::into_inner),
-                Some(deadline) => {
-                    let left = deadline.saturating_duration_since(clock::now());
-                    if left.is_zero() {
-                        return Waited::TimedOut;
-                    }
-                    self.changed
-                        .wait_timeout(closed, left)
-                        .unwrap_or_else(PoisonError::into_inner)
-                        .0
+                Some(left) => {
+                    let woken = self.changed.wait_timeout(state, left);
+                    woken.unwrap_or_else(PoisonError::into_inner).0
                 }
             };
+            state.waiting -= 1;
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, bool> {
-        // A bool has no state in between that a panic could leave behind.
-        self.closed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Its two fields have no state in between that a panic could leave behind.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

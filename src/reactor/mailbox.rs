@@ -119,6 +119,8 @@ pub(crate) type Question = Box<dyn FnOnce(&Machine, &Watchlist, Instant) + Send>
 /// A process that was started, adopted or attached.
 pub(crate) struct Newborn {
     pub(crate) core: Arc<Core>,
+    /// When it was handed over; the reactor may hear of it later.
+    pub(crate) at: Instant,
     /// Its session was closed in the meantime, and no handle to it is given out.
     pub(crate) raced: bool,
     /// How old it may get.
@@ -213,13 +215,23 @@ pub(crate) fn mailbox(waker: Arc<mio::Waker>) -> (Mail, Mailbox) {
 impl Mail {
     /// Sends without waiting. The wake-up comes after the send, so that the reactor finds what it was woken for.
     pub(crate) fn send(&self, message: Message) -> Result<(), Undelivered> {
-        self.sender.send(message).map_err(|_gone| Undelivered)?;
+        self.send_quietly(message)?;
+        self.wake();
+        Ok(())
+    }
+
+    /// Sends what is in time when the reactor wakes for something else.
+    pub(crate) fn send_quietly(&self, message: Message) -> Result<(), Undelivered> {
+        self.sender.send(message).map_err(|_gone| Undelivered)
+    }
+
+    /// Has the reactor look into its mailbox.
+    pub(crate) fn wake(&self) {
         if !self.woken.swap(true, Ordering::SeqCst) && self.waker.wake().is_err() {
             // EAGAIN is a counter that is full, and so a reactor that wakes anyhow; mio deals with that. No other error
             // is known for a descriptor that we hold; should there be one, the next sender tries again.
             self.woken.store(false, Ordering::SeqCst);
         }
-        Ok(())
     }
 }
 

@@ -48,10 +48,11 @@ impl Publisher {
     }
 
     /// Tells everybody whose mask has it. Who has gone is forgotten here, and whoever listens to a life alone when that
-    /// is over and nobody survived it.
-    pub(super) fn publish(&mut self, notice: &Notice, at: Instant) {
+    /// is over and nobody survived it. Says whether anybody was forgotten.
+    pub(super) fn publish(&mut self, notice: &Notice, at: Instant) -> bool {
         let mask = notice.kind.mask();
         let over = matches!(&notice.kind, EventKind::SessionEnded(report) if report.is_clean());
+        let before = self.subscribers.len();
         self.subscribers.retain_mut(|subscriber| {
             if subscriber.only.is_some_and(|only| only != notice.life) {
                 return true;
@@ -59,6 +60,14 @@ impl Publisher {
             let listens = !subscriber.mask.intersects(mask) || subscriber.tell(notice, at);
             listens && !(over && subscriber.only.is_some())
         });
+        self.subscribers.len() < before
+    }
+
+    /// Whether somebody wants to hear of births when they happen.
+    pub(super) fn wants_births(&self) -> bool {
+        self.subscribers
+            .iter()
+            .any(|subscriber| subscriber.mask.contains(EventMask::STARTED))
     }
 }
 

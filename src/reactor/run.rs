@@ -55,6 +55,8 @@ pub(super) struct Reactor {
     pub(super) finished: bool,
     poller: Poller,
     mailbox: Mailbox,
+    /// There is mail, and no wake-up for it will come.
+    pub(super) mail_left: bool,
     halted: bool,
     next_reply: u64,
     ready: Vec<Ready>,
@@ -106,6 +108,7 @@ pub(crate) fn start(config: Config, plan: Plan) -> std::io::Result<(Arc<Shared>,
         finished: false,
         poller,
         mailbox,
+        mail_left: false,
         halted: false,
         next_reply: 0,
         ready: Vec::new(),
@@ -139,33 +142,52 @@ fn live(mut reactor: Reactor, holder: LifelineHolder) {
 
 impl Reactor {
     fn run(&mut self) -> std::io::Result<()> {
-        let mut mail_left = false;
         while !self.finished && !self.halted {
             self.poller
                 .arm(self.machine.next_deadline(), clock::now())?;
             self.ready.clear();
-            let mut more = self.poller.wait(!mail_left, &mut self.ready)?;
+            let block = !std::mem::take(&mut self.mail_left);
+            let mut more = self.poller.wait(block, &mut self.ready)?;
             self.mailbox.drain(&mut self.messages);
-            let drained_at = self.ready.len();
-            // After the mailbox: what exited before a request was sent is handed in before it. And all of it, however
-            // much there is: the timer comes after the last exit.
-            loop {
-                more |= self.poller.wait(false, &mut self.ready)?;
-                if !more {
-                    break;
+            let now = clock::now();
+            let due = self.machine.next_deadline().is_some_and(|at| at <= now);
+            // After the mailbox and after the clock: what exited before a request was sent is handed in before it, what
+            // exited before a deadline before that. And all of it, however much there is.
+            if due || more || !self.messages.is_empty() {
+                let drained_at = self.ready.len();
+                loop {
+                    more = self.poller.wait(false, &mut self.ready)?;
+                    if !more {
+                        break;
+                    }
                 }
-                more = false;
+                // The wake-up for what was sent since is used up by now: it is not waited for again.
+                self.mail_left = self.ready[drained_at..].contains(&Ready::Mailbox);
             }
-            // The wake-up for what was sent since is used up by now: it is not waited for again.
-            mail_left = self.ready[drained_at..].contains(&Ready::Mailbox);
+            self.births();
             self.exits();
             self.requests();
-            let now = clock::now();
-            if self.machine.next_deadline().is_some_and(|at| at <= now) {
+            if due {
+                // By the clock of before the look at the exits: what has become due since comes in the next round.
                 self.input(Input::Timer, now);
             }
         }
         Ok(())
+    }
+
+    /// Takes in what leads the mailbox and was sent without a wake-up: the exit that we woke for may be its own.
+    fn births(&mut self) {
+        let quiet = |message: &Message| matches!(message, Message::Born(_));
+        let births = self
+            .messages
+            .iter()
+            .take_while(|&message| quiet(message))
+            .count();
+        let rest = self.messages.split_off(births);
+        for message in std::mem::replace(&mut self.messages, rest) {
+            let now = clock::now();
+            self.message(message, now);
+        }
     }
 
     fn exits(&mut self) {
@@ -323,6 +345,8 @@ impl Reactor {
                 done,
             } => {
                 self.publisher.subscribe(mask, only, events, capacity);
+                self.shared
+                    .set_births_are_news(self.publisher.wants_births());
                 // In force. The caller waits for this, or has gone.
                 let _or_gone = done.send(());
             }
@@ -398,6 +422,7 @@ impl Reactor {
     fn born(&mut self, newborn: Newborn, now: Instant) {
         let Newborn {
             core,
+            at,
             raced,
             time_limit,
             reply,
@@ -408,6 +433,7 @@ impl Reactor {
             life: core.life,
             session: core.session,
             facts: Arc::clone(&core.facts),
+            at,
             raced,
             time_limit,
             reply: reply.map(|reply| self.sink(Sink::Registered(reply))),

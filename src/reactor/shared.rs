@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{ChildStderr, ChildStdout};
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -38,6 +38,7 @@ pub(crate) struct Shared {
     pub(crate) number: u64,
     state: AtomicU8,
     waits: AtomicU64,
+    births_are_news: AtomicBool,
     /// What a reactor that panicked was looking after.
     pub(crate) wreck: Mutex<Vec<Arc<Core>>>,
 }
@@ -67,6 +68,7 @@ impl Shared {
             number: sys::random_u64(),
             state: AtomicU8::new(RUNNING),
             waits: AtomicU64::new(0),
+            births_are_news: AtomicBool::new(false),
             wreck: Mutex::default(),
         }
     }
@@ -79,6 +81,16 @@ impl Shared {
     /// A number for a wait, that no other has.
     pub(crate) fn next_wait(&self) -> u64 {
         self.waits.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Whether somebody wants to hear of a birth at once. If not, the reactor hears of it when it wakes for something
+    /// else, the exit of that very process perhaps: a wake-up for each spawn would be a tenth of its cost.
+    pub(crate) fn births_are_news(&self) -> bool {
+        self.births_are_news.load(Ordering::SeqCst) || log::max_level() >= log::Level::Debug
+    }
+
+    pub(super) fn set_births_are_news(&self, they_are: bool) {
+        self.births_are_news.store(they_are, Ordering::SeqCst);
     }
 
     /// Sends a request, unless nobody is there to handle it.
