@@ -282,7 +282,7 @@ impl Registry {
             return Err(about(ErrorKind::Unsupported).with_detail(detail));
         }
         let shared = &self.0.shared;
-        let asked = options.clone();
+        let asked = Box::new(options.clone());
         let opened = shared.call(OPERATION, |reply| Message::Open {
             options: asked,
             reply,

@@ -31,6 +31,9 @@ pub(crate) struct LifeCell {
     pub(crate) report: Cell<SessionReport>,
 }
 
+/// How many messages may lie in the mailbox without a wake-up.
+const BACKLOG: usize = 32;
+
 /// One thing that a thread tells the reactor. Messages are handled in the order in which they were sent; an answer of
 /// `None` is about a process that has exited.
 pub(crate) enum Message {
@@ -41,7 +44,7 @@ pub(crate) enum Message {
     },
     /// Gives a session a life before its first process.
     Open {
-        options: SessionOptions,
+        options: Box<SessionOptions>,
         reply: Sender<std::result::Result<Arc<LifeCell>, Refused>>,
     },
     /// The life that a number has now.
@@ -220,9 +223,14 @@ impl Mail {
         Ok(())
     }
 
-    /// Sends what is in time when the reactor wakes for something else.
+    /// Sends what is in time when the reactor wakes for something else. Not too much of it: now and then it is woken all
+    /// the same.
     pub(crate) fn send_quietly(&self, message: Message) -> Result<(), Undelivered> {
-        self.sender.send(message).map_err(|_gone| Undelivered)
+        self.sender.send(message).map_err(|_gone| Undelivered)?;
+        if self.sender.len() >= BACKLOG {
+            self.wake();
+        }
+        Ok(())
     }
 
     /// Has the reactor look into its mailbox.

@@ -219,7 +219,7 @@ impl Reactor {
             Message::Aborted { process, life } => self.input(Input::Aborted { process, life }, now),
             Message::Open { options, reply } => {
                 // The caller waits, or has gone.
-                drop(reply.send(self.open(options, now)));
+                drop(reply.send(self.open(*options, now)));
             }
             Message::Session { session, reply } => {
                 let cell = self

@@ -155,7 +155,8 @@ pub(crate) struct Core {
     started: Option<Instant>,
     pub(crate) stdin: StdinPipe,
     pub(crate) outputs: Mutex<Outputs>,
-    exit: Cell<Exit>,
+    /// In a box: most of the time there is none yet.
+    exit: Cell<Box<Exit>>,
     /// The last signal that was sent for us, and why; see [`encode_asked`].
     asked: AtomicU32,
     held: Mutex<Held>,
@@ -244,12 +245,12 @@ impl Core {
 
     /// How it exited, if that is known.
     pub(crate) fn exit(&self) -> Option<&Exit> {
-        self.exit.peek()
+        self.exit.peek().map(AsRef::as_ref)
     }
 
     /// Tells how it exited, unless somebody was earlier: that is what everybody hears. Its slot is free from now on.
     pub(crate) fn settle(&self, exit: Exit) -> &Exit {
-        let exit = self.exit.fill(exit);
+        let exit = self.exit.fill(Box::new(exit));
         let (slot, receivers) = {
             let mut held = self.held();
             (held.slot.take(), std::mem::take(&mut held.receivers))
@@ -257,7 +258,7 @@ impl Core {
         drop(slot);
         for receiver in receivers {
             // It has room for the one exit that is ever sent; an error says that nobody waits any more.
-            drop(receiver.try_send(exit.clone()));
+            drop(receiver.try_send(Exit::clone(exit)));
         }
         exit
     }
@@ -274,7 +275,7 @@ impl Core {
         let mut held = self.held();
         match self.exit.peek() {
             // It is new and empty, and its other end is in the caller's hand.
-            Some(exit) => drop(receiver.try_send(exit.clone())),
+            Some(exit) => drop(receiver.try_send(Exit::clone(exit))),
             None if self.shared.state.load(Ordering::SeqCst) == RUNNING => {
                 held.receivers.push(receiver)
             }
@@ -334,7 +335,7 @@ impl Core {
         }
         // Dead, and not to be waited for by us: the reactor says what there is to say.
         match self.exit.wait(deadline) {
-            Waited::Filled(exit) => Ok(Some(exit.clone())),
+            Waited::Filled(exit) => Ok(Some(Exit::clone(exit))),
             Waited::TimedOut => Ok(None),
             Waited::Closed => Err(self.shared.gone(OPERATION).with_pid(self.facts.pid)),
         }
