@@ -30,6 +30,9 @@ mod run;
 mod shared;
 mod watchlist;
 
+#[cfg(test)]
+mod tests;
+
 pub(crate) use self::cell::{Cell, Waited};
 pub(crate) use self::clock::now;
 pub(crate) use self::gate::{NoToken, Place, Spawning};
