@@ -101,7 +101,7 @@ fn a_stopped_child_is_alive() {
     let pin = child.pin();
     send_signal(Target::Process(&pin), 19, &facilities()).unwrap();
     eventually("it is stopped", || {
-        (why_alive(child.pid()).unwrap().state == 'T').then_some(())
+        matches!(why_alive(child.pid()).unwrap().state, 'T' | 't').then_some(())
     });
     assert_eq!(
         pin.look(Relation::Child, &facilities()).unwrap(),
@@ -217,13 +217,9 @@ fn host_that_ignores_its_children() {
         return;
     }
     ignore_sigchld();
-    for _ in 0..200 {
-        let mut child = Actor::shell("read line; exit 9");
+    for round in 0..200 {
+        let mut child = Actor::idle();
         let pin = child.pin();
-        assert_eq!(
-            pin.look(Relation::Child, &facilities()).unwrap(),
-            Look::Alive
-        );
         child.hang_up();
         let (how, source) = eventually("its end is told", || {
             match pin.look(Relation::Child, &facilities()).unwrap() {
@@ -233,7 +229,11 @@ fn host_that_ignores_its_children() {
             }
         });
         if facilities().exit_info {
-            assert_eq!((how, source), (Status::Code(9), StatusSource::PidfdInfo));
+            assert_eq!(
+                (how, source),
+                (Status::Code(0), StatusSource::PidfdInfo),
+                "round {round}"
+            );
         } else {
             assert_eq!((how, source), (Status::Unknown, StatusSource::Unavailable));
         }

@@ -1,5 +1,6 @@
 //! The poll that the reactor sleeps in.
 
+use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
 use super::support::*;
@@ -7,16 +8,20 @@ use crate::exit::Status;
 use crate::sys::linux::poller::Poller;
 use crate::sys::*;
 
-/// A poll that cannot hang: it has a timer that fires when patience ends.
-fn patient() -> Poller {
-    let mut poller = Poller::new().unwrap();
-    poller.arm(Some(now() + PATIENCE), now()).unwrap();
-    poller
-}
-
+/// Waits for what comes, but not for ever: then the mailbox is what came.
 fn wait(poller: &mut Poller) -> Vec<Ready> {
     let mut ready = Vec::new();
-    assert!(!poller.wait(true, &mut ready).unwrap());
+    let waker = poller.waker();
+    let (done, come) = mpsc::channel::<()>();
+    std::thread::scope(|scope| {
+        scope.spawn(move || {
+            if come.recv_timeout(PATIENCE) == Err(mpsc::RecvTimeoutError::Timeout) {
+                waker.wake().unwrap();
+            }
+        });
+        assert!(!poller.wait(true, &mut ready).unwrap());
+        drop(done);
+    });
     ready
 }
 
@@ -28,7 +33,7 @@ fn look(poller: &mut Poller) -> Vec<Ready> {
 
 #[test]
 fn an_exit_is_reported_once_under_its_key() {
-    let mut poller = patient();
+    let mut poller = Poller::new().unwrap();
     let mut child = Actor::idle();
     let pin = child.pin();
     poller.watch().add(&pin, 42).unwrap();
@@ -41,7 +46,7 @@ fn an_exit_is_reported_once_under_its_key() {
 
 #[test]
 fn a_process_that_ended_before_it_was_watched_is_reported() {
-    let mut poller = patient();
+    let mut poller = Poller::new().unwrap();
     let mut child = Actor::idle();
     let pin = child.pin();
     child.hang_up();
@@ -52,7 +57,7 @@ fn a_process_that_ended_before_it_was_watched_is_reported() {
 
 #[test]
 fn a_process_that_was_reaped_before_it_was_watched_is_reported() {
-    let mut poller = patient();
+    let mut poller = Poller::new().unwrap();
     let mut child = Actor::idle();
     let pin = child.pin();
     child.hang_up();
@@ -67,7 +72,7 @@ fn a_reap_by_somebody_else_is_reported_once_more() {
     if !facilities().exit_info {
         return;
     }
-    let mut poller = patient();
+    let mut poller = Poller::new().unwrap();
     let mut child = Actor::shell("read line; exit 4");
     let pin = child.pin();
     poller.watch().add(&pin, 7).unwrap();
@@ -90,7 +95,7 @@ fn a_reap_by_somebody_else_is_reported_once_more() {
 
 #[test]
 fn what_was_removed_is_not_reported() {
-    let mut poller = patient();
+    let mut poller = Poller::new().unwrap();
     let mut child = Actor::idle();
     let pin = child.pin();
     poller.watch().add(&pin, 1).unwrap();
@@ -104,7 +109,7 @@ fn what_was_removed_is_not_reported() {
 
 #[test]
 fn a_pin_is_watched_once() {
-    let poller = patient();
+    let poller = Poller::new().unwrap();
     let child = Actor::idle();
     let pin = child.pin();
     poller.watch().add(&pin, 1).unwrap();
@@ -114,7 +119,7 @@ fn a_pin_is_watched_once() {
 
 #[test]
 fn the_keys_of_timer_and_mailbox_are_refused() {
-    let poller = patient();
+    let poller = Poller::new().unwrap();
     let child = Actor::idle();
     for taken in [u64::MAX, u64::MAX - 1] {
         let error = poller.watch().add(&child.pin(), taken).unwrap_err();
@@ -124,7 +129,7 @@ fn the_keys_of_timer_and_mailbox_are_refused() {
 
 #[test]
 fn a_process_that_another_thread_adds_wakes_a_wait_under_way() {
-    let mut poller = patient();
+    let mut poller = Poller::new().unwrap();
     let mut child = Actor::idle();
     let pin = child.pin();
     child.hang_up();
@@ -138,7 +143,7 @@ fn a_process_that_another_thread_adds_wakes_a_wait_under_way() {
 
 #[test]
 fn many_wakes_before_one_wait_are_one_report() {
-    let mut poller = patient();
+    let mut poller = Poller::new().unwrap();
     for _ in 0..1000 {
         poller.waker().wake().unwrap();
     }

@@ -88,3 +88,24 @@ fn probing_again_finds_the_same() {
         assert_eq!(facilities(), first);
     }
 }
+
+/// A version is no way to find out, but a good way to notice that the probe never says yes.
+#[test]
+fn a_new_kernel_offers_all_of_it() {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap();
+    let mut numbers = release
+        .split(|c: char| !c.is_ascii_digit())
+        .map(str::parse::<u32>);
+    let (Some(Ok(major)), Some(Ok(minor))) = (numbers.next(), numbers.next()) else {
+        return;
+    };
+    if (major, minor) >= (6, 15) {
+        let all = Facilities {
+            group_signal: true,
+            pidfs: cfg!(target_pointer_width = "64"),
+            pidfd_info: true,
+            exit_info: true,
+        };
+        assert_eq!(facilities(), all);
+    }
+}

@@ -16,14 +16,14 @@ fn by_number() -> Facilities {
 
 /// A group of three, of which the last line tells that all are there. It ends when nobody holds its stdout.
 fn group_of_three() -> Actor {
-    let mut leader = Actor::leader("sleep 1000 & sleep 1000 & echo started; wait");
+    let mut leader = Actor::leader("sleep 60 & sleep 60 & echo started; wait");
     assert_eq!(leader.line(), "started");
     leader
 }
 
 #[test]
 fn a_process_is_signalled_alone() {
-    let mut leader = Actor::leader("sleep 1000 & echo $!; wait");
+    let mut leader = Actor::leader("sleep 60 & echo $!; wait");
     let member: u32 = leader.line().parse().unwrap();
     let member = Pin::open(member, &facilities()).unwrap();
     let pin = leader.pin();
@@ -74,7 +74,7 @@ fn a_group_is_reached_after_its_leader_was_reaped_where_the_kernel_can() {
 /// anybody's.
 #[test]
 fn a_group_whose_leader_was_stolen_is_not_signalled_by_its_number() {
-    let mut leader = Actor::leader("sleep 1000 & echo $!; wait");
+    let mut leader = Actor::leader("sleep 60 & echo $!; wait");
     let member: u32 = leader.line().parse().unwrap();
     let member = Pin::open(member, &facilities()).unwrap();
     let pin = leader.pin();

@@ -1,6 +1,6 @@
 //! What the tests start, and how they wait for it.
 
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -43,17 +43,7 @@ pub(super) fn eventually<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> 
 
 /// Waits until the process behind a pin has ended.
 pub(super) fn until_dead(pin: &Pin) {
-    until(pin, PollFlags::IN);
-}
-
-/// Waits until the process behind a pin was reaped by whoever has to.
-pub(super) fn until_reaped(pin: &Pin) {
-    until(pin, PollFlags::empty());
-}
-
-fn until(pin: &Pin, flags: PollFlags) {
-    let fd = pin.fd();
-    let mut fds = [PollFd::from_borrowed_fd(fd, flags)];
+    let mut fds = [PollFd::from_borrowed_fd(pin.fd(), PollFlags::IN)];
     let seen = poll(&mut fds, Some(&timespec(PATIENCE))).unwrap();
     assert_eq!(seen, 1, "process {} is still there", pin.pid());
 }
@@ -118,21 +108,45 @@ impl Actor {
 
     /// The next line that it says, without its end.
     pub(super) fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.stdout.read_line(&mut line).unwrap();
-        line.trim_end().to_owned()
+        self.next_line().unwrap_or_default()
     }
 
-    /// The next line that begins with this, without it: a test program says other things too.
-    pub(super) fn answer(&mut self, begins: &str) -> String {
+    /// What follows these words in the next line that has them: a test program says other things too.
+    pub(super) fn answer(&mut self, words: &str) -> String {
         loop {
-            let mut line = String::new();
-            let read = self.stdout.read_line(&mut line).unwrap();
-            assert_ne!(read, 0, "the other process ended without saying {begins:?}");
-            if let Some((_, rest)) = line.split_once(begins) {
+            let line = self.next_line();
+            let line = line.unwrap_or_else(|| panic!("it ended without saying {words:?}"));
+            if let Some((_, rest)) = line.split_once(words) {
                 return rest.trim().to_owned();
             }
         }
+    }
+
+    /// Everything that it still says, until nobody holds its stdout any more.
+    pub(super) fn rest(&mut self) -> String {
+        std::iter::from_fn(|| self.next_line()).collect()
+    }
+
+    /// The next line, or `None` at the end of the file. Does not wait for ever.
+    fn next_line(&mut self) -> Option<String> {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\n") {
+            if self.stdout.buffer().is_empty() {
+                let mut fds = [PollFd::new(self.stdout.get_ref(), PollFlags::IN)];
+                let said = poll(&mut fds, Some(&timespec(PATIENCE))).unwrap();
+                assert_eq!(said, 1, "it says nothing, and does not end");
+            }
+            let bytes = self.stdout.fill_buf().unwrap();
+            if bytes.is_empty() {
+                break;
+            }
+            let end = bytes.iter().position(|byte| *byte == b'\n');
+            let taken = end.map_or(bytes.len(), |end| end + 1);
+            line.extend_from_slice(&bytes[..taken]);
+            self.stdout.consume(taken);
+        }
+        let text = String::from_utf8(line).unwrap();
+        (!text.is_empty()).then(|| text.trim_end().to_owned())
     }
 
     /// Says something to it.
@@ -143,13 +157,6 @@ impl Actor {
     /// Closes its stdin.
     pub(super) fn hang_up(&mut self) {
         self.stdin = None;
-    }
-
-    /// Everything that it still says, until nobody holds its stdout any more.
-    pub(super) fn rest(&mut self) -> String {
-        let mut rest = String::new();
-        self.stdout.read_to_string(&mut rest).unwrap();
-        rest
     }
 
     /// Reaps it behind the back of whoever watches it, once it has ended.

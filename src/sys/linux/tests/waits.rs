@@ -129,22 +129,25 @@ fn holder_copy(holder: &LifelineHolder) -> LifelineHolder {
     unsafe { std::ptr::read(holder) }
 }
 
-/// Forks; the child does something, says so by a byte, and sleeps until it is ended. Returns when the byte was read.
+/// Forks; the child does something, says so, and stays until it is ended, or until the parent has ended.
 #[expect(unsafe_code, reason = "std does not fork without exec")]
 fn forked(act: impl FnOnce()) -> u32 {
     let (done, tell) = pipe_with(PipeFlags::CLOEXEC).unwrap();
+    let (parent, alive) = pipe_with(PipeFlags::CLOEXEC).unwrap();
     // SAFETY: the child below allocates nothing and takes no lock.
     let pid = unsafe { libc::fork() };
     if pid == 0 {
         act();
+        drop(alive);
         let _told = rustix::io::write(&tell, &[1]);
-        loop {
-            // SAFETY: it waits for a signal, and there is no handler for one.
-            unsafe { libc::pause() };
-        }
+        let _ended = rustix::io::read(&parent, &mut [0_u8; 1][..]);
+        // SAFETY: it ends without running anything of the parent's.
+        unsafe { libc::_exit(0) };
     }
     drop(tell);
     assert_eq!(rustix::io::read(&done, &mut [0_u8; 1][..]).unwrap(), 1);
+    // It lasts as long as this process.
+    std::mem::forget(alive);
     pid.unsigned_abs()
 }
 
