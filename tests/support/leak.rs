@@ -1,0 +1,54 @@
+//! What a test process held before the test, and whether it holds more after.
+
+use super::harness::settle;
+use super::wait::holds_within;
+use super::world;
+
+/// What this process held before its test.
+#[derive(Debug)]
+pub(crate) struct Before {
+    descriptors: Vec<String>,
+    threads: usize,
+    caught_signals: u64,
+    blocked_signals: u64,
+}
+
+impl Before {
+    pub(crate) fn now() -> Self {
+        Self {
+            descriptors: world::descriptors(),
+            threads: world::threads().len(),
+            caught_signals: world::own_signals("SigCgt"),
+            blocked_signals: world::own_signals("SigBlk"),
+        }
+    }
+
+    /// Panics if this process has more children, descriptors or threads than before, or other signal handling.
+    pub(crate) fn assert_nothing_is_left(&self) {
+        let clean = || {
+            world::children().is_empty()
+                && world::threads().len() == self.threads
+                && world::descriptors().len() == self.descriptors.len()
+        };
+        if !holds_within(settle(), clean) {
+            panic!(
+                "left over: children {:?}, threads {:?} (were {}), descriptors {:?} (were {:?})",
+                world::children(),
+                world::threads(),
+                self.threads,
+                world::descriptors(),
+                self.descriptors,
+            );
+        }
+        assert_eq!(
+            world::own_signals("SigCgt"),
+            self.caught_signals,
+            "signals caught"
+        );
+        assert_eq!(
+            world::own_signals("SigBlk"),
+            self.blocked_signals,
+            "signals blocked"
+        );
+    }
+}

@@ -1,0 +1,76 @@
+//! What every integration test stands on.
+//!
+//! Each test runs in a process of its own, in a process group of its own, so that it may count descriptors and
+//! threads, lower limits, ignore SIGCHLD or lose a signal without a neighbour noticing. That process compares, after
+//! the test's body, what it holds with what it held before; the process that started it looks for anything that
+//! carries the test's token in its environment, ends it, and fails the test for it.
+//!
+//! The programs that the tests start are *roles* of the same executable: `role("ignores-term")` is a command that
+//! runs it again. A role says by a line on its standard output that it has reached the state that it stands for, so
+//! that no test has to guess.
+//!
+//! # Variables
+//!
+//! | variable | meaning |
+//! | --- | --- |
+//! | `PROCESSION_RACE_SECONDS` | how long each race test hunts; 1 |
+//! | `PROCESSION_WATCHDOG_SECONDS` | after how long a test is taken for hung, and ended; 60 |
+//! | `PROCESSION_CROWD` | how many processes exit at once; 1,000 |
+//! | `PROCESSION_OLDER_KERNEL` | if set, every test sees what Linux 5.4 has, and no more |
+//! | `PROCESSION_MOVE_CLOCK` | if set, the test that moves the machine's clock runs |
+
+#![allow(
+    dead_code,
+    unused_imports,
+    unused_macros,
+    reason = "no test file uses all of it"
+)]
+
+mod harness;
+mod leak;
+mod pipes;
+mod raw;
+mod refusal;
+mod reports;
+mod roles;
+mod wait;
+mod world;
+
+pub(crate) use self::harness::{HIDDEN_TOO, Role, TOKEN, Test, main};
+pub(crate) use self::pipes::{Crowd, Lines, controlled, host, pipe, role, start};
+pub(crate) use self::raw::{
+    Forked, Interrupting, hold_before_exec, ignore_children, ignore_signal, move_wall_clock,
+    run_in_fork,
+};
+pub(crate) use self::refusal::{Refusal, refuse};
+pub(crate) use self::reports::{
+    Works, clean, close, close_with, drain, exits_of, member, only_member, registry, rungs,
+    survivor,
+};
+pub(crate) use self::roles::{argument, await_end_of_input, say};
+pub(crate) use self::wait::{
+    LONG_ENOUGH, Pinned, Rounds, asleep, eventually, holds_within, let_pass, ms, now,
+};
+pub(crate) use self::world::{
+    carries_environment, children, descriptors, is_our_child, numbers_in, own_signals, state,
+    status_field, switches, thread_named, threads,
+};
+
+/// A test, named like its function.
+macro_rules! test {
+    ($name:ident) => {
+        crate::support::Test::new(stringify!($name), $name)
+    };
+}
+pub(crate) use test;
+
+/// A role of this test file, beside those that all of them share.
+macro_rules! role_of {
+    ($name:ident) => {
+        crate::support::Role {
+            name: stringify!($name),
+            run: $name,
+        }
+    };
+}
+pub(crate) use role_of;
