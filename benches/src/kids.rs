@@ -1,0 +1,138 @@
+//! The children that the ways start: how they are launched, told to go, and looked at.
+
+use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
+use std::os::fd::OwnedFd;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open};
+
+use crate::Outcome;
+
+/// Where the child's program lies is told by the environment: only the bench target knows it at compile time.
+pub const CHILD: &str = "PROCESSION_BENCH_CHILD";
+
+/// A child to be started, for whichever kind of command a way needs: async-process forgets what was set on a command
+/// that it is made from.
+#[derive(Debug)]
+pub struct Kid {
+    program: PathBuf,
+    mode: &'static str,
+    stdin: Stdio,
+    stdout: Stdio,
+}
+
+impl Kid {
+    /// A child that leaves at once.
+    pub fn quitter() -> Outcome<Self> {
+        Self::new("quit", Stdio::null(), Stdio::null())
+    }
+
+    fn new(mode: &'static str, stdin: impl Into<Stdio>, stdout: impl Into<Stdio>) -> Outcome<Self> {
+        let program =
+            std::env::var_os(CHILD).ok_or("the child's path is not in the environment")?;
+        Ok(Self {
+            program: program.into(),
+            mode,
+            stdin: stdin.into(),
+            stdout: stdout.into(),
+        })
+    }
+
+    pub fn command(self) -> Command {
+        let mut command = Command::new(self.program);
+        command.arg(self.mode).stdin(self.stdin).stdout(self.stdout);
+        command
+    }
+
+    pub fn async_command(self) -> async_process::Command {
+        let mut command = async_process::Command::new(self.program);
+        command.arg(self.mode).stdin(self.stdin).stdout(self.stdout);
+        command
+    }
+}
+
+/// The two ends that make a stamping child go, and tell when it went.
+#[derive(Debug)]
+pub struct Stamp {
+    go: PipeWriter,
+    went: PipeReader,
+}
+
+impl Stamp {
+    /// A child that leaves two milliseconds after it was told to. The pipes are ours and not the way's: an async
+    /// runtime would wrap them.
+    pub fn child() -> Outcome<(Kid, Self)> {
+        let (stdin, go) = pipe()?;
+        let (went, stdout) = pipe()?;
+        Ok((Kid::new("stamp", stdin, stdout)?, Self { go, went }))
+    }
+
+    pub fn go(&mut self) -> std::io::Result<()> {
+        self.go.write_all(b".")
+    }
+
+    /// The child's clock just before it left. The command must be dropped by now, or its end of the pipe stays open.
+    pub fn at(mut self) -> Outcome<u64> {
+        let mut bytes = [0; 8];
+        self.went.read_exact(&mut bytes)?;
+        Ok(u64::from_ne_bytes(bytes))
+    }
+}
+
+/// Makes children that live until they are killed or until this is dropped.
+#[derive(Debug)]
+pub struct Idlers {
+    stdin: PipeReader,
+    _open: PipeWriter,
+}
+
+impl Idlers {
+    pub fn new() -> Outcome<Self> {
+        let (stdin, open) = pipe()?;
+        Ok(Self { stdin, _open: open })
+    }
+
+    pub fn child(&self) -> Outcome<Kid> {
+        Kid::new("idle", self.stdin.try_clone()?, Stdio::null())
+    }
+
+    /// The same, and the pipe on which it says that it is up.
+    pub fn child_that_says_so(&self) -> Outcome<(Kid, PipeReader)> {
+        let (up, stdout) = pipe()?;
+        Ok((Kid::new("ready", self.stdin.try_clone()?, stdout)?, up))
+    }
+}
+
+/// Holds the identity of children, to say later who of them lives.
+#[derive(Debug, Default)]
+pub struct Roll(Vec<OwnedFd>);
+
+impl Roll {
+    /// Call it before anybody could have reaped the child.
+    pub fn add(&mut self, pid: u32) -> Outcome<()> {
+        self.0.push(pidfd_open(pid_of(pid)?, PidfdFlags::empty())?);
+        Ok(())
+    }
+
+    /// A pidfd is readable when its process is dead, reaped or not.
+    pub fn alive(&self) -> Outcome<u64> {
+        let mut fds: Vec<PollFd<'_>> = self
+            .0
+            .iter()
+            .map(|fd| PollFd::new(fd, PollFlags::IN))
+            .collect();
+        let now = Timespec {
+            tv_sec: 0,
+            tv_nsec: 0,
+        };
+        poll(&mut fds, Some(&now))?;
+        let alive = fds.iter().filter(|fd| fd.revents().is_empty()).count();
+        Ok(alive as u64)
+    }
+}
+
+pub fn pid_of(pid: u32) -> Outcome<Pid> {
+    Ok(Pid::from_raw(i32::try_from(pid)?).ok_or("pid 0")?)
+}
