@@ -48,6 +48,7 @@ impl Machine {
             time_limit,
             reply,
         } = born;
+        let life = self.heir_of(life);
         if let Some(reply) = reply {
             if self.known_already(process, life, session, &facts, reply, now) {
                 return;
@@ -129,6 +130,7 @@ impl Machine {
 
     /// A spawn came to nothing: an end that waited for it need not any longer.
     pub(super) fn aborted(&mut self, process: ProcessId, life: Life, now: Instant) {
+        let life = self.heir_of(life);
         let Some(state) = self.lives.get_mut(&life) else {
             return;
         };
@@ -142,11 +144,32 @@ impl Machine {
         }
     }
 
+    /// The life that answers for `life` now.
+    fn heir_of(&self, life: Life) -> Life {
+        self.heirs.get(&life).copied().unwrap_or(life)
+    }
+
+    /// `heir` takes over what is left of `old`, and what `old` had taken over itself.
+    pub(super) fn bequeath(&mut self, old: Life, heir: Life) {
+        for known in self.heirs.values_mut().filter(|known| **known == old) {
+            *known = heir;
+        }
+        self.heirs.insert(old, heir);
+    }
+
+    /// A life is over, and with it what it has taken over.
+    pub(super) fn forget_heirs(&mut self, life: Life) {
+        if !self.heirs.is_empty() {
+            self.heirs.retain(|_, heir| *heir != life);
+        }
+    }
+
     /// Forgets a life that lingered until now, and ends what its survivors left in their groups.
     pub(super) fn bury(&mut self, life: Life) {
         let Some(state) = self.lives.remove(&life) else {
             return;
         };
+        self.forget_heirs(life);
         for remnant in state.remnants {
             let target = Target::Remnant {
                 reaped: remnant.reaped,

@@ -161,6 +161,11 @@ impl Machine {
             let Some(past) = self.lives.remove(&old) else {
                 continue;
             };
+            if past.tokens.is_empty() {
+                self.forget_heirs(old);
+            } else {
+                self.bequeath(old, life);
+            }
             for process in &past.members {
                 if let Some(member) = self.members.get_mut(process) {
                     member.life = life;
@@ -438,6 +443,7 @@ impl Machine {
             self.lingering.entry(session).or_default().insert(life);
         } else {
             self.lives.remove(&life);
+            self.forget_heirs(life);
         }
         if self.current.get(&session) == Some(&life) {
             self.current.remove(&session);

@@ -39,6 +39,8 @@ pub(crate) struct Machine {
     pub(super) current: IdMap<SessionId, Life>,
     /// The lives of a number that ended with survivors.
     pub(super) lingering: IdMap<SessionId, BTreeSet<Life>>,
+    /// The life that took over what was left of an earlier one, spawns under way among it.
+    pub(super) heirs: IdMap<Life, Life>,
     pub(super) deadlines: Deadlines,
     pub(super) reports: VecDeque<SessionReport>,
     pub(super) shutdown: Option<Shutdown>,
@@ -126,6 +128,7 @@ impl Machine {
             lives: IdMap::default(),
             current: IdMap::default(),
             lingering: IdMap::default(),
+            heirs: IdMap::default(),
             deadlines: Deadlines::default(),
             reports: VecDeque::new(),
             shutdown: None,

@@ -1,0 +1,65 @@
+//! Long random runs.
+
+use proptest::prelude::*;
+
+use super::world::{Op, Temper, World, drive};
+use crate::limits::Limits;
+
+fn temper() -> impl Strategy<Value = Temper> {
+    prop_oneof![
+        3 => Just(Temper::Obedient),
+        3 => Just(Temper::Deaf),
+        1 => Just(Temper::Asleep),
+        1 => Just(Temper::Foreign),
+    ]
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let session = 0..3_u64;
+    let n = 0..6_usize;
+    prop_oneof![
+        6 => session.clone().prop_map(Op::Reserve),
+        6 => temper().prop_map(Op::Born),
+        1 => temper().prop_map(Op::Attach),
+        1 => Just(Op::Abort),
+        3 => n.clone().prop_map(Op::Exit),
+        2 => n.clone().prop_map(Op::ExitUnseen),
+        1 => n.clone().prop_map(Op::Steal),
+        1 => n.clone().prop_map(Op::Trace),
+        1 => Just(Op::Untrace),
+        1 => Just(Op::Wake),
+        1 => Just(Op::ForeignReap),
+        3 => (session.clone(), 0..4_usize).prop_map(|(session, policy)| Op::End(session, policy)),
+        2 => (n.clone(), 0..4_usize).prop_map(|(process, policy)| Op::Stop(process, policy)),
+        1 => n.prop_map(Op::Signal),
+        1 => session.prop_map(Op::SignalAll),
+        4 => Just(Op::Timer),
+        2 => (0..2500_u16).prop_map(Op::Pause),
+        2 => any::<bool>().prop_map(Op::Inspected),
+        1 => any::<u64>().prop_map(Op::Stray),
+    ]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 1500, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// The world asserts every promise at every step.
+    #[test]
+    fn a_long_run_keeps_every_promise_and_leaves_nothing(
+        ops in prop::collection::vec(op(), 0..120),
+        limited in any::<bool>(),
+        group_after_reap in any::<bool>(),
+    ) {
+        let limits = if limited { Limits::NONE.processes(5).processes_per_session(3) } else { Limits::NONE };
+        let mut world = World::new(limits, group_after_reap);
+        for op in ops {
+            world.step(op);
+        }
+        world.finish();
+    }
+
+    #[test]
+    fn any_bytes_are_a_run(data in prop::collection::vec(any::<u8>(), 0..200)) {
+        drive(&data);
+    }
+}
