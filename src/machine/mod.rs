@@ -51,3 +51,6 @@ pub(crate) use self::gate::{Closed, Gate, OpenTerms, Refused, Reservation, Ticke
 pub(crate) use self::ids::{IdMap, OpId, ReplyId};
 pub(crate) use self::input::{Born, Errno, Input, Looked, Opened, Outcome, Request, Whom};
 pub(crate) use self::member::{Facts, Relation};
+
+#[cfg(fuzzing)]
+pub(crate) use self::tests::drive;

@@ -1,4 +1,4 @@
-//! The one place where the clocks are read.
+//! Where the clocks are read. Only the back end's sleeps read one besides, to know what is left of them.
 
 use std::time::{Instant, SystemTime};
 

@@ -161,10 +161,10 @@ mod tests {
     }
 
     fn missed(event: &Event) -> Option<u64> {
-        match event.kind() {
-            EventKind::Lagged(lagged) => Some(lagged.missed()),
-            _ => None,
+        if let EventKind::Lagged(lagged) = event.kind() {
+            return Some(lagged.missed());
         }
+        None
     }
 
     #[test]

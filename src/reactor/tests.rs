@@ -12,6 +12,9 @@ use crate::{
 /// Longer than anything here takes on any machine.
 const WATCHDOG: Duration = Duration::from_secs(30);
 
+/// One way to block; says how it ended.
+type Wait = Box<dyn FnOnce() -> Option<Error> + Send>;
+
 fn sleeper() -> Command {
     let mut command = Command::new("sleep");
     command.arg("1000");
@@ -49,7 +52,7 @@ fn a_reactor_that_panics_leaves_nobody_waiting_and_the_drop_leaves_nothing_alive
     let exits = process.exit_receiver();
     let patient = StopPolicy::wait_then_kill(Duration::MAX);
     let (answers, answered) = mpsc::channel::<(&str, Option<Error>)>();
-    let waits: [(&'static str, Box<dyn FnOnce() -> Option<Error> + Send>); 5] = [
+    let waits: [(&'static str, Wait); 5] = [
         ("wait", {
             let process = process.clone();
             Box::new(move || process.wait().err())

@@ -1,13 +1,15 @@
 //! The machine in a simulated world: a kernel, a gate and a clock that are as good as real to it.
 //!
-//! [`world`] carries out what the machine wants and asserts what is promised. On it stand the [`explorer`], which tries
-//! every order of everything in small worlds, the [`properties`], which try long random runs, the [`scenarios`], which have
-//! names, and the fuzzer, which comes in by [`drive`].
+//! `world` carries out what the machine wants and asserts what is promised. On it stand the `explorer`, which tries every
+//! order of everything in small worlds, the `properties`, which try long random runs, the `scenarios`, which have names,
+//! and the fuzzer, which comes in by [`drive`].
 
 mod world;
 
 #[cfg(test)]
 mod explorer;
+#[cfg(test)]
+mod ladders;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]
@@ -15,8 +17,5 @@ mod scenarios;
 #[cfg(test)]
 mod throughput;
 
-#[cfg(any(test, fuzzing))]
-#[cfg_attr(test, expect(dead_code, reason = "the fuzzer's way in"))]
-pub(crate) fn drive(data: &[u8]) {
-    world::drive(data);
-}
+#[cfg(fuzzing)]
+pub(crate) use self::world::drive;

@@ -744,17 +744,10 @@ impl World {
                 "{:?} after the exit of {process:?}",
                 notice.kind
             );
-            match &notice.kind {
-                EventKind::Started => proc.started += 1,
-                EventKind::Exited(_) => {
-                    assert_ne!(
-                        proc.body,
-                        Body::Alive,
-                        "{process:?} is said to have exited, and lives"
-                    );
-                    proc.exited += 1;
-                }
-                _ => {}
+            proc.started += u32::from(matches!(notice.kind, EventKind::Started));
+            if matches!(notice.kind, EventKind::Exited(_)) {
+                assert_ne!(proc.body, Body::Alive, "{process:?} has exited, and lives");
+                proc.exited += 1;
             }
             assert_eq!(proc.started, 1, "Started comes first, once");
         }
@@ -917,7 +910,7 @@ impl World {
 }
 
 /// Reads operations off bytes: a run of them, and then the end of everything.
-pub(super) fn drive(data: &[u8]) {
+pub(crate) fn drive(data: &[u8]) {
     let mut bytes = data.iter().copied();
     let first = bytes.next().unwrap_or(0);
     let limits = if first & 1 == 0 {
@@ -959,7 +952,7 @@ fn decode(byte: u8, n: usize) -> Op {
         15 => Op::Signal(n),
         16 => Op::SignalAll(session),
         17 => Op::Timer,
-        18 => Op::Pause(n as u16 * 10),
+        18 => Op::Pause(u16::try_from(n).unwrap_or(0) * 10),
         19 => Op::Inspected(n % 2 == 0),
         _ if n < 8 => Op::Shutdown(n),
         _ if n < 16 => Op::Harden(n),

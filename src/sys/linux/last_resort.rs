@@ -12,7 +12,8 @@ use rustix::event::{PollFd, PollFlags};
 
 use super::pin::Pin;
 use crate::sys::unix::sleep_until;
-use crate::sys::unix::{current_pid, own_group, to_pid};
+use crate::sys::unix::{current_pid, own_group, peek_child, to_pid};
+use crate::sys::vocabulary::ChildState;
 
 /// Kills a child of ours that could not be pinned, and its group if it was started as the leader of one.
 ///
@@ -20,6 +21,13 @@ use crate::sys::unix::{current_pid, own_group, to_pid};
 /// anybody else's.
 pub(crate) fn kill_unpinned(child: u32, own_group_too: bool) {
     if child <= 1 || child == current_pid() {
+        return;
+    }
+    // A host that reaps all its children may have reaped this one, and its number may be a stranger's by now.
+    if !matches!(
+        peek_child(child),
+        Ok(ChildState::Alive | ChildState::Waitable)
+    ) {
         return;
     }
     let Ok(pid) = to_pid(child) else { return };
