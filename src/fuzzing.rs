@@ -34,8 +34,8 @@ pub fn mark(data: &[u8]) {
     let nested = mark::nest(Some(OsStr::from_bytes(data)), &token);
     let read = mark::Mark::parse(nested.as_bytes());
     assert_eq!(
-        read.of_registry(6),
+        read.tokens().last(),
         Some(&token),
-        "ours is found whatever stands before it"
+        "ours is the innermost, whatever stands before it"
     );
 }

@@ -150,7 +150,7 @@ impl Mark {
 
     /// The tokens that are understood, outermost first.
     #[cfg_attr(
-        not(test),
+        not(any(test, fuzzing)),
         expect(
             dead_code,
             reason = "for whoever looks for marked processes, which nobody does yet"

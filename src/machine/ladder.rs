@@ -117,7 +117,7 @@ impl Ladder {
     }
 
     /// When SIGKILL comes, or came.
-    #[cfg(any(test, fuzzing))]
+    #[cfg(test)]
     pub(crate) fn kill_at(&self) -> Option<Instant> {
         self.kill_at
     }

@@ -1,9 +1,11 @@
 //! The machine in a simulated world: a kernel, a gate and a clock that are as good as real to it.
 //!
-//! `world` carries out what the machine wants and asserts what is promised. On it stand the `explorer`, which tries every
+//! `world` is what can happen, `kernel` carries out what the machine wants and asserts what is promised. On them stand the `explorer`, which tries every
 //! order of everything in small worlds, the `properties`, which try long random runs, the `scenarios`, which have names,
 //! and the fuzzer, which comes in by [`drive`].
 
+mod bytes;
+mod kernel;
 mod world;
 
 #[cfg(test)]
@@ -18,4 +20,4 @@ mod scenarios;
 mod throughput;
 
 #[cfg(fuzzing)]
-pub(crate) use self::world::drive;
+pub(crate) use self::bytes::drive;

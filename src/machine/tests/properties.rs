@@ -2,7 +2,8 @@
 
 use proptest::prelude::*;
 
-use super::world::{Op, Temper, World, drive};
+use super::bytes::drive;
+use super::world::{Op, Temper, World};
 use crate::limits::Limits;
 
 fn temper() -> impl Strategy<Value = Temper> {
