@@ -309,12 +309,13 @@ impl World {
         }
         assert!(self.finished, "a shutdown comes to its end");
         let survived = !self.machine.members.is_empty() || !self.spawning.is_empty();
+        if survived {
+            // A shutdown was over before they were: nobody is left to track them, and whoever waits for their stop finds
+            // the reactor gone.
+            return;
+        }
         for (reply, answer) in &self.answers {
             assert!(answer.is_some(), "{reply:?} was never answered");
-        }
-        if survived {
-            // A shutdown was over before they were: nobody is left to track them.
-            return;
         }
         assert!(self.machine.lives.is_empty(), "{:?}", self.machine.lives);
         assert!(self.machine.current.is_empty() && self.machine.lingering.is_empty());
