@@ -149,6 +149,8 @@ impl Reactor {
             let block = !std::mem::take(&mut self.mail_left);
             let mut more = self.poller.wait(block, &mut self.ready)?;
             self.mailbox.drain(&mut self.messages);
+            // Births are nothing that an exit would have to come before.
+            self.births();
             let now = clock::now();
             let due = self.machine.next_deadline().is_some_and(|at| at <= now);
             // After the mailbox and after the clock: what exited before a request was sent is handed in before it, what
@@ -164,7 +166,6 @@ impl Reactor {
                 // The wake-up for what was sent since is used up by now: it is not waited for again.
                 self.mail_left = self.ready[drained_at..].contains(&Ready::Mailbox);
             }
-            self.births();
             self.exits();
             self.requests();
             if due {
