@@ -21,7 +21,8 @@ const LAST_WORDS: usize = 1024 * 1024;
 /// Drains the standard output and error of a process on a thread of its own, so that the process never stops in a full
 /// pipe. Made by [`Process::collect_output`](crate::Process::collect_output).
 ///
-/// Dropping it closes our ends of the pipes; a process that goes on writing gets SIGPIPE or `EPIPE`.
+/// Dropping it closes our ends of the pipes; a process that goes on writing gets SIGPIPE or `EPIPE`. In a child that the
+/// host forks without exec it does nothing.
 #[derive(Debug)]
 #[must_use = "dropping it closes the pipes"]
 pub struct Collector {
@@ -60,6 +61,7 @@ impl Collector {
                 .with_detail("neither output is a pipe, or both were taken"));
         }
         for fd in outputs.fds() {
+            // Fcntl on a pipe that we hold does not fail.
             sys::set_nonblocking(fd, true).map_err(system)?;
         }
         // In a box of its own, so that it can be had back if there is no thread.
@@ -86,6 +88,10 @@ impl Collector {
             Err(error) => {
                 let taken = handed.lock().unwrap_or_else(PoisonError::into_inner).take();
                 *outputs = taken.unwrap_or_default();
+                for fd in outputs.fds() {
+                    // The host reads them as they were; it would meet `WouldBlock` if this failed.
+                    sys::set_nonblocking(fd, false).map_err(system)?;
+                }
                 Err(system(error))
             }
         }
@@ -101,6 +107,11 @@ impl Collector {
     /// [`ShutDown`](ErrorKind::ShutDown) and [`ReactorGone`](ErrorKind::ReactorGone) if it had not exited by then;
     /// [`System`](ErrorKind::System) if a pipe could not be read.
     pub fn finish(mut self) -> Result<Output> {
+        if self.core.shared.is_forked_copy() {
+            // The thread is in another process.
+            let detail = "this is a copy of the registry in a forked child";
+            return Err(Error::new(ErrorKind::ReactorGone, OPERATION).with_detail(detail));
+        }
         // Without a deadline there is no time-out.
         self.core.wait(None)?;
         self.stop.revoke();
@@ -118,6 +129,11 @@ impl Collector {
 
 impl Drop for Collector {
     fn drop(&mut self) {
+        if self.core.shared.is_forked_copy() {
+            // The switch is shared with the parent, and so would its end be.
+            std::mem::forget(self.thread.take());
+            return;
+        }
         // The thread takes what is there, and ends.
         self.stop.revoke();
     }

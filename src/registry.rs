@@ -320,8 +320,9 @@ impl Registry {
     /// Ends the sessions that `keep` says no to, all at once, each by its policy; returns their reports in the order of their
     /// numbers.
     ///
-    /// The sessions are listed first and `keep` is asked afterwards, once for each: one that begins meanwhile is not
-    /// among them. It runs on this thread, and may call back into the registry.
+    /// The sessions are listed first and `keep` is asked afterwards, once for each and before any is ended: one that begins
+    /// meanwhile is not among them, and if `keep` panics nothing has happened. It runs on this thread, and may call back
+    /// into the registry.
     ///
     /// # Errors
     ///
@@ -330,13 +331,13 @@ impl Registry {
         &self,
         mut keep: impl FnMut(SessionId) -> bool,
     ) -> Result<Vec<SessionReport>> {
-        let lives = self.read("list sessions", |machine, _| machine.lives())?;
+        let mut lives = self.read("list sessions", |machine, _| machine.lives())?;
+        // All are asked about before any is ended: should `keep` panic, nothing has happened.
+        lives.retain(|&(session, _)| !keep(session));
         let mut endings = Vec::new();
         for (session, life) in lives {
-            if !keep(session) {
-                let whom = Whom::Life(session, life);
-                endings.push(Ending::begin(&self.0.shared, whom, None)?);
-            }
+            let whom = Whom::Life(session, life);
+            endings.push(Ending::begin(&self.0.shared, whom, None)?);
         }
         let mut reports = Vec::new();
         for ending in endings {

@@ -246,7 +246,8 @@ impl Session {
     }
 
     /// The events of this session alone from now on. The channel is disconnected after its
-    /// [`SessionEnded`](crate::EventKind::SessionEnded) if nobody survived; a session that is over has none.
+    /// [`SessionEnded`](crate::EventKind::SessionEnded), or, if somebody survived that, after the last survivor's exit. Where
+    /// the session is over by now, it has none.
     pub fn subscribe_to(&self, mask: EventMask) -> Subscription {
         registry::subscribe(&self.shared, mask, Some(self.cell.life))
     }

@@ -72,9 +72,14 @@ impl Machine {
         Some((life, label))
     }
 
-    /// The members of one life.
+    /// Whether anything of a life is left, if only those that outlived its end.
+    pub(crate) fn has_life(&self, life: Life) -> bool {
+        self.lives.contains_key(&life)
+    }
+
+    /// The members of one life, unless it is over.
     pub(crate) fn members_of(&self, life: Life, now: Instant) -> Option<Vec<ProcessInfo>> {
-        let state = self.lives.get(&life)?;
+        let state = self.lives.get(&life).filter(|state| !state.lingers)?;
         let info = |process: &ProcessId| Some(self.info(*process, self.members.get(process)?, now));
         Some(state.members.iter().filter_map(info).collect())
     }

@@ -63,6 +63,15 @@ impl Publisher {
         self.subscribers.len() < before
     }
 
+    /// Forgets whoever listens to a life alone that is not there any more: its last survivor has gone, or was taken over
+    /// by a later end of its number. Says whether anybody was forgotten.
+    pub(super) fn keep_lives(&mut self, is_there: impl Fn(Life) -> bool) -> bool {
+        let before = self.subscribers.len();
+        self.subscribers
+            .retain(|subscriber| subscriber.only.is_none_or(&is_there));
+        self.subscribers.len() < before
+    }
+
     /// Whether somebody wants to hear of births when they happen.
     pub(super) fn wants_births(&self) -> bool {
         self.subscribers

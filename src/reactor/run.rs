@@ -346,6 +346,7 @@ impl Reactor {
                 done,
             } => {
                 self.publisher.subscribe(mask, only, events, capacity);
+                self.forget_listeners();
                 self.shared
                     .set_births_are_news(self.publisher.wants_births());
                 // In force. The caller waits for this, or has gone.
@@ -465,6 +466,16 @@ impl Reactor {
             if let Some(outcome) = self.perform(effect, now) {
                 self.machine.handle(Input::Done { op, outcome }, now);
             }
+        }
+        self.forget_listeners();
+    }
+
+    /// Whoever listens to a life of which nothing is left has heard everything.
+    fn forget_listeners(&mut self) {
+        let machine = &self.machine;
+        if self.publisher.keep_lives(|life| machine.has_life(life)) {
+            self.shared
+                .set_births_are_news(self.publisher.wants_births());
         }
     }
 

@@ -13,6 +13,8 @@ mod explorer;
 #[cfg(test)]
 mod ladders;
 #[cfg(test)]
+mod memory;
+#[cfg(test)]
 mod properties;
 #[cfg(test)]
 mod scenarios;
