@@ -35,10 +35,14 @@
 //! | end a session | [`Registry::end_session`]; [`Registry::begin_end_session`] where one cannot block |
 //! | say how to end | [`StopPolicy`], a ladder of close stdin, signals, SIGKILL, confirmation |
 //! | hear of everything | [`Registry::subscribe_to`], with `select!` of [`channel`] |
+//! | hold one life of a session | [`Registry::open_session`], with a label, a policy and limits of its own; [`Session::end_on_drop`] |
 //! | write to a child | [`Process::stdin`], which the ladder can close under its writers |
+//! | keep what a child says | [`Process::collect_output`] |
 //! | bound what is started | [`Limits`], [`SpawnOptions::slot_timeout`] |
 //! | look | [`Registry::processes`], [`Registry::sessions`], [`Registry::last_report`] |
-//! | end everything | [`Registry::shutdown`], or drop the last [`Registry`] |
+//! | end everything | [`Registry::shutdown`], [`Registry::begin_shutdown`] with progress, or drop the last [`Registry`] |
+//!
+//! The [`guide`] goes through seven hosts, from an MCP client to a daemon with a deadline.
 //!
 //! # What is promised
 //!
@@ -70,7 +74,7 @@
 //!   signalled by us: the report names both as [survivors](SessionReport::survivors).
 //! * SIGKILL to this program itself leaves its processes as they are. They carry a mark that names their owner, in
 //!   the variable `PROCESSION_MARK`; finding them again is not there yet.
-//! * Nobody drains pipes: take them with [`Process::take_stdout`] and read them, or do not ask for them.
+//! * Nobody drains pipes unasked: [`Process::collect_output`] does, or take them and read them, or do not ask for them.
 //!
 //! # What a host must not do
 //!
@@ -131,6 +135,8 @@ mod stdin;
 mod stop;
 mod sys;
 mod system_process;
+
+pub mod guide;
 
 #[cfg(fuzzing)]
 #[doc(hidden)]
