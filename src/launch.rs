@@ -1,14 +1,20 @@
 //! [`Launch`]: what can be started.
 
+use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command};
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use std::sync::Arc;
 
+use crate::containment::Containment;
+use crate::launch_threads::LaunchThreads;
 use crate::mark;
+use crate::reactor::Spawning;
+use crate::sys::{Facilities, Pin};
 
-/// What a [`Registry`](crate::Registry) can start: [`std::process::Command`]. Sealed.
+/// What a [`Registry`](crate::Registry) can start: [`std::process::Command`] and [`Command`](crate::Command), whose docs
+/// say which is better when. Sealed.
 pub trait Launch: sealed::Sealed {}
 
 impl Launch for Command {}
@@ -16,15 +22,87 @@ impl Launch for Command {}
 /// How something is to be started.
 #[derive(Debug)]
 #[expect(unnameable_types, reason = "an argument of the sealed trait")]
-pub struct Setup {
+pub struct Setup<'a> {
     /// As the leader of a group of its own.
     pub(crate) own_group: bool,
     /// What is added to the mark that this process carries itself.
     pub(crate) token: Option<mark::Token>,
+    /// Whoever ends the session meanwhile finds the launch by it.
+    pub(crate) spawning: &'a Spawning,
+    /// For launches that are bound to the thread that does them.
+    pub(crate) threads: &'a LaunchThreads,
+    pub(crate) facilities: Facilities,
+}
+
+/// What was started.
+#[derive(Debug)]
+#[expect(unnameable_types, reason = "an answer of the sealed trait")]
+pub enum Launched {
+    /// By std, which does not tell more than its number.
+    Std(Child),
+    /// Natively: held from its birth.
+    Native {
+        /// What holds it.
+        #[expect(private_interfaces, reason = "the trait is sealed")]
+        pin: Pin,
+        /// Our ends of its pipes.
+        pipes: Outlets,
+    },
+}
+
+/// Our ends of a child's pipes.
+#[derive(Debug, Default)]
+#[expect(unnameable_types, reason = "an answer of the sealed trait")]
+pub struct Outlets {
+    pub(crate) stdin: Option<ChildStdin>,
+    pub(crate) stdout: Option<ChildStdout>,
+    pub(crate) stderr: Option<ChildStderr>,
+}
+
+/// Why nothing was started.
+#[derive(Debug)]
+#[expect(unnameable_types, reason = "an answer of the sealed trait")]
+pub enum Failure {
+    /// It cannot be, and was not tried.
+    Refused(&'static str),
+    /// The system refused.
+    System {
+        /// Which step it was, if that is known.
+        step: Option<Cow<'static, str>>,
+        /// What it said.
+        error: io::Error,
+    },
+    /// The session's end began before the start.
+    Doomed,
+    /// The session's end began during the start. The process has been killed, is dead or about to be, and is still to be
+    /// waited for.
+    #[expect(private_interfaces, reason = "the trait is sealed")]
+    Killed(Pin),
+}
+
+impl Failure {
+    pub(crate) fn refused(why: &'static str) -> Self {
+        Self::Refused(why)
+    }
+
+    pub(crate) fn at(step: impl Into<Cow<'static, str>>, error: io::Error) -> Self {
+        let step = Some(step.into());
+        Self::System { step, error }
+    }
+
+    pub(crate) fn streams(error: io::Error) -> Self {
+        Self::at("the standard streams", error)
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Self {
+        Self::System { step: None, error }
+    }
 }
 
 pub(crate) mod sealed {
-    use super::{Arc, Child, OsStr, OsString, Setup, io};
+    use super::{Arc, Containment, Failure, Launched, OsStr, OsString, Setup};
 
     #[expect(unnameable_types, reason = "sealed")]
     pub trait Sealed {
@@ -32,8 +110,10 @@ pub(crate) mod sealed {
         fn program(&self) -> &OsStr;
         /// The program and its arguments.
         fn command_line(&self) -> Arc<[OsString]>;
+        /// How it wants to be contained, if it says.
+        fn containment(&self) -> Option<Containment>;
         /// Starts it, and is afterwards what it was before.
-        fn launch(&mut self, setup: &Setup) -> io::Result<Child>;
+        fn launch(&mut self, setup: &Setup<'_>) -> Result<Launched, Failure>;
     }
 }
 
@@ -49,13 +129,17 @@ impl sealed::Sealed for Command {
             .collect()
     }
 
+    fn containment(&self) -> Option<Containment> {
+        None
+    }
+
     /// A group and a variable leave std on its `posix_spawn` path, whose cost does not grow with the host.
-    fn launch(&mut self, setup: &Setup) -> io::Result<Child> {
+    fn launch(&mut self, setup: &Setup<'_>) -> Result<Launched, Failure> {
         if setup.own_group {
             self.process_group(0);
         }
         let Some(token) = &setup.token else {
-            return self.spawn();
+            return Ok(Launched::Std(self.spawn()?));
         };
         let explicit = self
             .get_envs()
@@ -74,6 +158,6 @@ impl sealed::Sealed for Command {
             Some(value) => self.env(mark::VARIABLE, value),
             None => self.env_remove(mark::VARIABLE),
         };
-        spawned
+        Ok(Launched::Std(spawned?))
     }
 }

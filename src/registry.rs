@@ -113,8 +113,8 @@ impl Registry {
 
     /// Starts a process in a session. A number that does not live begins to.
     ///
-    /// Takes a [`std::process::Command`], and gives it back as it was: the variable of the mark is the host's own value
-    /// again, or removed. What it says of the process group is overwritten, except under [`Containment::Leader`];
+    /// Takes a [`std::process::Command`] or a [`Command`](crate::Command), which says when it is the better one. The
+    /// first is given back as it was: the variable of the mark is the host's own value again, or removed. What it says of the process group is overwritten, except under [`Containment::Leader`];
     /// a group that was set on it once cannot be unset (a limit of std's `Command`).
     ///
     /// Under [`Containment::Group`] the process leads a group of its own. The terminal's Ctrl-C does not reach it there,
@@ -577,6 +577,10 @@ impl Drop for Inner {
             OnDrop::Detach => drop(self.shared.send(Message::Halt, "detach")),
         }
         self.join();
+        // Whose parent-death signal depends on them dies with them: not what was left as it is.
+        self.shared
+            .launch_threads
+            .end(self.shared.plan.on_drop == OnDrop::Detach);
         if self.shared.plan.on_drop == OnDrop::Kill {
             self.clear_wreck();
         }

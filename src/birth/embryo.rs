@@ -8,6 +8,7 @@ use std::time::Instant;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Origin;
 use crate::exit::{Status, StatusSource};
+use crate::launch::Outlets;
 use crate::machine::{Facts, Refused};
 use crate::reactor::{Core, ExitLook, NoToken, Outputs, Parts, Place, Shared, Spawning};
 use crate::stdin::StdinPipe;
@@ -79,6 +80,18 @@ impl Pipes {
         Self {
             stdin: child.stdin.take(),
             outputs,
+        }
+    }
+}
+
+impl From<Outlets> for Pipes {
+    fn from(pipes: Outlets) -> Self {
+        Self {
+            stdin: pipes.stdin,
+            outputs: Outputs {
+                stdout: pipes.stdout,
+                stderr: pipes.stderr,
+            },
         }
     }
 }

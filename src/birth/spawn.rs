@@ -8,10 +8,11 @@ use std::time::{Duration, Instant};
 
 use super::embryo::{Held, Pipes, conceive, enter};
 use super::handover::give_birth;
+use super::unwatched::clear_away;
 use crate::containment::Containment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Origin;
-use crate::launch::{Launch, Setup};
+use crate::launch::{Failure, Launch, Launched, Setup};
 use crate::machine::{Facts, Relation};
 use crate::mark::Token;
 use crate::process::Process;
@@ -40,7 +41,10 @@ pub(crate) fn spawn(
         .map(|wait| reactor::now().checked_add(wait).unwrap_or_else(far));
     let spawning = enter(shared, place, deadline, OPERATION)
         .map_err(|error| error.with_program(command.program()))?;
-    let wanted = options.containment.or(spawning.containment());
+    let wanted = options
+        .containment
+        .or(command.containment())
+        .or(spawning.containment());
     let containment = wanted.unwrap_or(shared.plan.containment);
     if containment > Containment::Group {
         let detail = format!("the tier {containment:?} is not there yet");
@@ -51,13 +55,19 @@ pub(crate) fn spawn(
     let setup = Setup {
         own_group,
         token: token(shared, &spawning),
+        spawning: &spawning,
+        threads: &shared.launch_threads,
+        facilities: shared.facilities,
     };
     let started = Some(reactor::now());
-    let child = command
+    let launched = command
         .launch(&setup)
-        .map_err(|error| about(launch_error(error), command.program()))?;
+        .map_err(|failure| about(launch_error(shared, failure, own_group), command.program()))?;
     let facts = Facts {
-        pid: child.id(),
+        pid: match &launched {
+            Launched::Std(child) => child.id(),
+            Launched::Native { pin, .. } => pin.pid(),
+        },
         inode: None,
         relation: Relation::Child,
         leads_group: own_group,
@@ -66,10 +76,15 @@ pub(crate) fn spawn(
         label: options.label.clone(),
         command_line: command.command_line(),
     };
-    let held = match hold(shared, child, own_group) {
-        Ok(held) => Held { started, ..held },
-        Err(error) => return Err(about(error, command.program())),
+    let held = match launched {
+        Launched::Native { pin, pipes } => Ok(Held {
+            pin: Some(pin),
+            child: pipes.into(),
+            started,
+        }),
+        Launched::Std(child) => hold(shared, child, own_group).map(|held| Held { started, ..held }),
     };
+    let held = held.map_err(|error| about(error, command.program()))?;
     let core = conceive(shared, &spawning, facts, held);
     give_birth(spawning, core, options.time_limit)
 }
@@ -118,14 +133,33 @@ fn token(shared: &Shared, spawning: &Spawning) -> Option<Token> {
     })
 }
 
-fn launch_error(error: io::Error) -> Error {
-    let invalid = error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none();
-    let kind = if invalid {
-        ErrorKind::InvalidInput
-    } else {
-        ErrorKind::SpawnFailed
-    };
-    Error::new(kind, "spawn").with_source(error)
+/// What a launch that did not come about is to the caller. Nothing of it is left then.
+fn launch_error(shared: &Shared, failure: Failure, own_group: bool) -> Error {
+    const OPERATION: &str = "spawn";
+    let ending = || Error::new(ErrorKind::SessionEnding, OPERATION);
+    match failure {
+        Failure::Refused(why) => Error::new(ErrorKind::InvalidInput, OPERATION).with_detail(why),
+        Failure::System { step, error } => {
+            // That is how std says that it has found a NUL.
+            let invalid =
+                error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none();
+            let kind = if invalid {
+                ErrorKind::InvalidInput
+            } else {
+                ErrorKind::SpawnFailed
+            };
+            let failed = Error::new(kind, OPERATION).with_source(error);
+            match step {
+                Some(step) => failed.with_detail(step),
+                None => failed,
+            }
+        }
+        Failure::Doomed => ending(),
+        Failure::Killed(pin) => {
+            clear_away(&pin, own_group, &shared.facilities);
+            ending().with_detail("its end began while the process was being started")
+        }
+    }
 }
 
 /// A time that is not reached.

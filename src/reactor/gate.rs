@@ -12,6 +12,7 @@ use crate::event::Reason;
 use crate::limits::Limits;
 use crate::machine::{Closed, Gate, OpenTerms, Refused, Reservation, TicketId};
 use crate::session::{Life, ProcessId, SessionId};
+use crate::sys::Unborn;
 
 /// What a ticket in the queue is served.
 type Served = Result<Reservation, Refused>;
@@ -23,6 +24,8 @@ pub(crate) struct SharedGate(Mutex<Inner>);
 struct Inner {
     gate: Gate,
     waiting: HashMap<TicketId, Sender<Served>>,
+    /// Launches that can be ended while they are under way.
+    unborn: HashMap<ProcessId, Arc<Unborn>>,
 }
 
 /// Where a process is to live.
@@ -46,6 +49,7 @@ impl SharedGate {
         Self(Mutex::new(Inner {
             gate: Gate::new(limits),
             waiting: HashMap::new(),
+            unborn: HashMap::new(),
         }))
     }
 
@@ -131,6 +135,7 @@ impl SharedGate {
     pub(crate) fn close(&self, session: SessionId, create: bool, reason: Reason) -> Option<Closed> {
         let mut inner = self.lock();
         let closed = inner.gate.close(session, create, reason);
+        closed.iter().for_each(|closed| inner.doom(closed));
         inner.serve();
         closed
     }
@@ -138,6 +143,7 @@ impl SharedGate {
     pub(crate) fn close_all(&self, reason: Reason) -> Vec<Closed> {
         let mut inner = self.lock();
         let closed = inner.gate.close_all(reason);
+        closed.iter().for_each(|closed| inner.doom(closed));
         inner.serve();
         closed
     }
@@ -153,6 +159,14 @@ impl SharedGate {
 }
 
 impl Inner {
+    /// Ends the launches that are under way in what was closed: none of them would be handed out, and one that hangs would
+    /// keep the end waiting.
+    fn doom(&self, closed: &Closed) {
+        for unborn in closed.tokens.iter().filter_map(|id| self.unborn.get(id)) {
+            unborn.doom();
+        }
+    }
+
     /// Hands out what has become free.
     fn serve(&mut self) {
         for (ticket, answer) in self.gate.serve() {
@@ -192,6 +206,17 @@ impl Spawning {
     /// How the session wants its processes contained, where that was said.
     pub(crate) fn containment(&self) -> Option<Containment> {
         self.reservation.containment
+    }
+
+    /// Says that its launch begins, and how it can be ended until the returned value is dropped. `None`: the session was
+    /// closed in the meantime.
+    pub(crate) fn expect(&self, unborn: Arc<Unborn>) -> Option<Expected<'_>> {
+        let mut inner = self.gate.lock();
+        if inner.gate.is_doomed(self.session, self.reservation.life) {
+            return None;
+        }
+        inner.unborn.insert(self.reservation.process, unborn);
+        Some(Expected(self))
     }
 
     /// Hands the process over by `send`, which gets the slot and is told whether the session was closed in the
@@ -239,6 +264,22 @@ impl Drop for Spawning {
         inner.serve();
         // A reactor that is gone waits for nobody.
         drop(self.mail.send(Message::Aborted { process, life }));
+    }
+}
+
+/// A launch that whoever closes its session ends.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Expected<'a>(&'a Spawning);
+
+impl Drop for Expected<'_> {
+    fn drop(&mut self) {
+        let Spawning {
+            gate, reservation, ..
+        } = self.0;
+        let unborn = gate.lock().unborn.remove(&reservation.process);
+        // Its memory is given back without the lock.
+        drop(unborn);
     }
 }
 

@@ -15,6 +15,7 @@ use super::mailbox::{Mail, Message};
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Reason;
 use crate::exit::{Exit, StatusSource};
+use crate::launch_threads::LaunchThreads;
 use crate::machine::{Facts, Relation};
 use crate::plan::Plan;
 use crate::session::{Life, ProcessId, SessionId};
@@ -39,6 +40,8 @@ pub(crate) struct Shared {
     state: AtomicU8,
     waits: AtomicU64,
     births_are_news: AtomicBool,
+    /// For launches that are bound to the thread that does them.
+    pub(crate) launch_threads: LaunchThreads,
     /// What a reactor that panicked was looking after.
     pub(crate) wreck: Mutex<Vec<Arc<Core>>>,
 }
@@ -69,6 +72,7 @@ impl Shared {
             state: AtomicU8::new(RUNNING),
             waits: AtomicU64::new(0),
             births_are_news: AtomicBool::new(false),
+            launch_threads: LaunchThreads::default(),
             wreck: Mutex::default(),
         }
     }

@@ -20,6 +20,10 @@
 //! process and its process group, whatever the caller believes. A group is signalled by the number of a pinned process,
 //! never by a number that was read somewhere.
 //!
+//! **A launcher.** [`launch`] starts what [`Orders`] describe, and returns a pin that was there from the child's birth, or
+//! the step that failed. It blocks until the child is a program, which may take for ever: [`Unborn::doom`] ends that, from
+//! any thread, without blocking.
+//!
 //! **A poll.** [`Poller`] waits for the exit of any watched pin, one timer and one mailbox. [`Watch`] adds and removes
 //! pins from any thread. One registration for each process, which may be edge-triggered: the reader keeps the state.
 //! The timer is armed to an absolute instant; it may fire early (never late by design), and whoever arms it looks at
@@ -41,7 +45,7 @@
 //!
 //! # Files
 //!
-//! `vocabulary` holds the answers that all back ends share, `unix` what POSIX has, `linux` the back end for Linux.
+//! `vocabulary` holds the answers that all back ends share, `orders` what a launch is told, `unix` what POSIX has, `linux` the back end for Linux.
 //!
 //! # Fork
 //!
@@ -59,6 +63,7 @@ compile_error!(
      This platform has no way known to it to wait for, and to pin, a process."
 );
 
+mod orders;
 mod unix;
 mod vocabulary;
 
@@ -67,13 +72,14 @@ mod linux;
 #[cfg(target_os = "linux")]
 use linux as platform;
 
+pub(crate) use orders::{ChildMask, Fault, Grouping, Limit, Orders, Passed, Step};
 pub(crate) use platform::{
-    Facilities, Mask, Pin, Poller, Revocation, Target, Watch, command_line, is_ancestor, is_gone,
-    kill_unpinned, own_identity, probe, random_u64, read_process, send_signal, sleep_on,
-    sleep_on_alone, wait_readable, wait_writable, why_alive,
+    Born, Facilities, Mask, Pin, Poller, Revocation, Target, Unborn, Watch, command_line,
+    is_ancestor, is_gone, kill_unpinned, launch, own_identity, probe, random_u64, read_process,
+    send_signal, signal_mask, sleep_on, sleep_on_alone, wait_readable, wait_writable, why_alive,
 };
 pub(crate) use unix::{
-    Lifeline, LifelineHolder, block_all_signals, current_pid, leads_group, lifeline, own_group,
-    peek_child, set_nonblocking,
+    Lifeline, LifelineHolder, block_all_signals, current_pid, is_super_user, leads_group, lifeline,
+    null_device, own_group, peek_child, pipe, set_nonblocking,
 };
 pub(crate) use vocabulary::{ChildState, Look, OwnerIdentity, Ready, Relation, Woken, Writable};

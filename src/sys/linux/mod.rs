@@ -11,12 +11,14 @@
 //! | `poller`, `timer` | `epoll` by way of mio, `timerfd` |
 //! | `revocation` | `eventfd` |
 //! | `last_resort` | `kill`, for a child that could not be pinned |
+//! | `launch` | `clone`, and what the child does until `execve` |
 //! | `procfs`, `parse` | `/proc` |
 //! | `owner`, `random` | who we are, `getrandom` |
 
 mod facilities;
 mod info;
 mod last_resort;
+mod launch;
 mod look;
 mod owner;
 mod parse;
@@ -35,6 +37,7 @@ mod tests;
 
 pub(crate) use facilities::{Facilities, Mask};
 pub(crate) use last_resort::{kill_unpinned, sleep_on_alone};
+pub(crate) use launch::{Born, Unborn, launch, signal_mask};
 pub(crate) use owner::own_identity;
 pub(crate) use pin::{Pin, is_gone, sleep_on};
 pub(crate) use poller::{Poller, Watch};

@@ -50,6 +50,17 @@ impl Pin {
         Ok(Self { pidfd, identity })
     }
 
+    /// Takes over the pidfd that was born with a child of ours.
+    pub(super) fn born(pidfd: OwnedFd, pid: u32, facilities: &Facilities) -> Self {
+        // No error is known for a pidfd. Without its inode it names the process no worse than on an older kernel.
+        let inode = fstat(&pidfd)
+            .ok()
+            .filter(|_| facilities.pidfs)
+            .map(|stat| stat.st_ino);
+        let identity = Identity { pid, inode };
+        Self { pidfd, identity }
+    }
+
     /// The number, which stays the process's own until it is reaped.
     pub(crate) fn pid(&self) -> u32 {
         self.identity.pid

@@ -64,6 +64,12 @@ pub(crate) fn send_signal(
     }
 }
 
+/// Kills a child of ours that is not yet a program, and has no pin of its own yet. It can be neither this process nor pid 1.
+pub(super) fn kill_unborn(pidfd: BorrowedFd<'_>) {
+    // ESRCH: it is gone. EPERM: it has changed its user, and only its own end or exec ends the launch.
+    drop(pidfd_send_signal(pidfd, libc::SIGKILL, 0));
+}
+
 /// Signals the group by its number, which is the leader's as long as the leader was not reaped.
 ///
 /// The caller knows whether *we* reaped it. That nobody else did is asked first, since a zombie accepts signal 0 and

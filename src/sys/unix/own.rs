@@ -33,6 +33,11 @@ pub(crate) fn own_group() -> u32 {
     from_pid(getpgrp())
 }
 
+/// Whether this process runs as root, as std asks it: by the real user.
+pub(crate) fn is_super_user() -> bool {
+    rustix::process::getuid().is_root()
+}
+
 /// Whether a process leads the group of its own number. Ask only about a pinned one.
 ///
 /// # Errors

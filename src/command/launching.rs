@@ -1,0 +1,75 @@
+//! Carrying out what a [`Command`] says.
+
+use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
+
+use super::builder::Command;
+use crate::containment::Containment;
+use crate::launch::{Failure, Launch, Launched, Outlets, Setup, sealed};
+use crate::sys::{self, Born, Fault, Orders, Step, Unborn};
+
+impl Launch for Command {}
+
+impl sealed::Sealed for Command {
+    fn program(&self) -> &OsStr {
+        &self.program
+    }
+
+    fn command_line(&self) -> Arc<[OsString]> {
+        std::iter::once(&self.program)
+            .chain(&self.args)
+            .cloned()
+            .collect()
+    }
+
+    fn containment(&self) -> Option<Containment> {
+        self.containment
+    }
+
+    fn launch(&mut self, setup: &Setup<'_>) -> Result<Launched, Failure> {
+        let (orders, ends) = self.orders(setup)?;
+        let directory = orders.directory.is_some().then(|| self.directory.clone());
+        let unborn = Unborn::new().map_err(|error| Failure::at(Step::Stack.name(), error))?;
+        let unborn = Arc::new(unborn);
+        let expected = setup
+            .spawning
+            .expect(Arc::clone(&unborn))
+            .ok_or(Failure::Doomed)?;
+        let born = carry_out(orders, unborn, setup);
+        // From here on nobody else can end it but through its pin.
+        drop(expected);
+        match born? {
+            Ok(Born { pin, doomed: false }) => Ok(Launched::Native {
+                pin,
+                pipes: Outlets {
+                    stdin: ends.stdin,
+                    stdout: ends.stdout,
+                    stderr: ends.stderr,
+                },
+            }),
+            Ok(Born { pin, doomed: true }) => Err(Failure::Killed(pin)),
+            Err(Fault { step, error }) => Err(match (step, directory.flatten()) {
+                (Step::Directory, Some(directory)) => {
+                    Failure::at(format!("{step} to {directory:?}"), error)
+                }
+                _ => Failure::at(step.name(), error),
+            }),
+        }
+    }
+}
+
+/// The parent-death signal is bound to the thread that launches, which has to be one that stays.
+fn carry_out(
+    orders: Orders,
+    unborn: Arc<Unborn>,
+    setup: &Setup<'_>,
+) -> Result<Result<Born, Fault>, Failure> {
+    let facilities = setup.facilities;
+    if orders.parent_death_signal.is_none() {
+        return Ok(sys::launch(&orders, &unborn, &facilities));
+    }
+    setup
+        .threads
+        .run(move || sys::launch(&orders, &unborn, &facilities))
+        .map_err(|error| Failure::at("a launch thread", error))
+}
