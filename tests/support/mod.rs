@@ -33,14 +33,15 @@ mod raw;
 mod refusal;
 mod reports;
 mod roles;
+mod scratch;
 mod wait;
 mod world;
 
 pub(crate) use self::harness::{HIDDEN_TOO, Role, TOKEN, Test, main};
 pub(crate) use self::pipes::{Crowd, Lines, controlled, host, pipe, role, start};
 pub(crate) use self::raw::{
-    Forked, Interrupting, hold_before_exec, ignore_children, ignore_signal, move_wall_clock,
-    run_in_fork,
+    Forked, Interrupting, block_signal, end_lease, hold_before_exec, ignore_children,
+    ignore_signal, lease, move_wall_clock, run_in_fork, set_variable, unblock_signal,
 };
 pub(crate) use self::refusal::{Refusal, refuse};
 pub(crate) use self::reports::{
@@ -48,6 +49,7 @@ pub(crate) use self::reports::{
     survivor,
 };
 pub(crate) use self::roles::{argument, await_end_of_input, say};
+pub(crate) use self::scratch::Scratch;
 pub(crate) use self::wait::{
     LONG_ENOUGH, Pinned, Rounds, asleep, eventually, holds_within, let_pass, ms, now,
 };

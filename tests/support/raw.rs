@@ -34,6 +34,58 @@ pub(crate) fn ignore_signal(signal: c_int) {
     assert_ne!(before, libc::SIG_ERR, "{}", io::Error::last_os_error());
 }
 
+/// Blocks a signal on this thread, for good.
+pub(crate) fn block_signal(signal: c_int) {
+    // SAFETY: all zeros is a valid set, and the empty one.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is valid for the call.
+    unsafe { libc::sigaddset(&raw mut set, signal) };
+    // SAFETY: the set is valid for the call, and the old mask is not asked for.
+    let result =
+        unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut()) };
+    assert_eq!(result, 0);
+}
+
+/// Lets a signal through again on this thread.
+pub(crate) fn unblock_signal(signal: c_int) {
+    // SAFETY: all zeros is a valid set, and the empty one.
+    let mut set: libc::sigset_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the pointer is valid for the call.
+    unsafe { libc::sigaddset(&raw mut set, signal) };
+    // SAFETY: the set is valid for the call, and the old mask is not asked for.
+    let result =
+        unsafe { libc::pthread_sigmask(libc::SIG_UNBLOCK, &raw const set, std::ptr::null_mut()) };
+    assert_eq!(result, 0);
+}
+
+/// Sets a variable of this process, while other threads read them.
+pub(crate) fn set_variable(name: &str, value: &str) {
+    // SAFETY: whoever reads the environment in these tests does so by way of std, which has a lock for it. What the C library
+    // reads of it by itself (where programs are, for posix_spawn) is not what is changed.
+    unsafe { std::env::set_var(name, value) };
+}
+
+/// Takes a lease on a file of our own that nobody has open: until it is given up, and for 45 seconds at most, whoever
+/// opens it hangs. A child that hangs in it has inherited it: closing it here is not enough.
+pub(crate) fn lease(file: &File) {
+    /// `F_SETSIG`, which the libc crate lacks.
+    const SET_SIGNAL: c_int = 10;
+    // The holder is told by a signal, which is to be one that does nothing.
+    control(file, SET_SIGNAL, libc::SIGURG);
+    control(file, libc::F_SETLEASE, libc::F_WRLCK);
+}
+
+/// Gives it up.
+pub(crate) fn end_lease(file: &File) {
+    control(file, libc::F_SETLEASE, libc::F_UNLCK);
+}
+
+fn control(file: &File, call: c_int, argument: c_int) {
+    // SAFETY: no memory is involved.
+    let result = unsafe { libc::fcntl(file.as_raw_fd(), call, argument) };
+    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+}
+
 /// Lets the kernel reap all children of this process, by SA_NOCLDWAIT instead of an ignored SIGCHLD.
 pub(crate) fn ignore_children() {
     // SAFETY: all zeros is a valid sigaction: the default disposition, no flags, an empty mask.
