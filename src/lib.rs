@@ -30,6 +30,7 @@
 //! | to | use |
 //! | --- | --- |
 //! | start, adopt, attach | [`Registry::spawn`], [`Registry::adopt`], [`Registry::attach`] |
+//! | launch with a session, limits, descriptors, another user | [`Command`], beside [`std::process::Command`] |
 //! | wait for one process | [`Process::wait`], [`Process::wait_timeout`], [`Process::exit_receiver`] |
 //! | end one process and its group | [`Process::stop`] |
 //! | end a session | [`Registry::end_session`]; [`Registry::begin_end_session`] where one cannot block |
@@ -61,8 +62,8 @@
 //! 7. Between two exits the library costs no CPU.
 //! 8. Ending what is registered needs no new descriptor and no fork: it works at `EMFILE` and `EAGAIN`.
 //! 9. A failed spawn leaves nothing: no zombie, no record, no event, no descriptor.
-//! 10. Nothing in here installs a signal handler, changes the signal mask of the host's threads, raises a limit, calls
-//!     `waitpid(-1)`, or reaps a child that it was not given.
+//! 10. Nothing in here installs a signal handler, changes the signal mask of the host's threads for longer than a spawn,
+//!     raises a limit, calls `waitpid(-1)`, or reaps a child that it was not given.
 //! 11. After the host forks without exec, the copy in the child does nothing.
 //!
 //! # What is not
@@ -81,7 +82,8 @@
 //! * Wait for a child that it gave away, or call `waitpid(-1)`. It is survived: where the kernel tells (Linux 6.15) the status
 //!   is known all the same, elsewhere it is [`Status::Unknown`].
 //! * Ignore SIGCHLD, or set `SA_NOCLDWAIT`. It is survived in the same way.
-//! * Start children from a thread that blocks signals: they inherit that, and become stubborn.
+//! * Ignore signals that children are to heed: what std's `Command` starts inherits that, SIGPIPE aside, and becomes stubborn. What
+//!   [`Command`] starts does not.
 //!
 //! # Platforms
 //!

@@ -342,6 +342,97 @@ pub(super) fn spawn(run: &Run) -> Outcome<Vec<Target>> {
     ])
 }
 
+pub(super) fn launch(run: &Run) -> Outcome<Vec<Target>> {
+    const LARGE: usize = 2048;
+    println!("launch: a trivial program, natively, from before its start to its known exit");
+    let of = |way, mebibytes| Spec {
+        way,
+        children: 0,
+        mebibytes,
+    };
+    let specs = [
+        of("launch/std-group", 0),
+        of("launch/procession", 0),
+        of("launch/procession-session", 0),
+        of("launch/procession-session-death-signal", 0),
+        of("launch/process-wrap-session", 0),
+        of("launch/tokio-group", 0),
+        of("launch/std-group", LARGE),
+        of("launch/procession", LARGE),
+        of("launch/procession-session", LARGE),
+        of("launch/procession-session-death-signal", LARGE),
+        of("launch/tokio-group", LARGE),
+    ];
+    let measured = measure(&specs, 600 * run.rounds, run.child)?;
+    println!("{}", compare(&specs, &measured, 0, micros));
+    let [
+        std,
+        plain,
+        session,
+        all,
+        ..,
+        large_std,
+        large_plain,
+        large_session,
+        large_all,
+        _,
+    ] = measured.samples.as_slice()
+    else {
+        return Err("no samples".into());
+    };
+    // It forks, which takes a while in a large host: a few are enough.
+    let forks = [of("launch/process-wrap-session", LARGE)];
+    let forked = measure(&forks, 10 * run.rounds, run.child)?;
+    println!("{}", compare(&forks, &forked, 0, micros));
+    let mut targets = vec![
+        times("launch and wait, over std", medians(plain, std), 1.05),
+        times("with a session, over std", medians(session, std), 1.05),
+        times("and a death signal, over std", medians(all, std), 1.05),
+        times(
+            "at 2 GiB, over std there",
+            medians(large_plain, large_std),
+            1.05,
+        ),
+        times(
+            "at 2 GiB, over itself at 0",
+            medians(large_plain, plain),
+            1.2,
+        ),
+        times(
+            "with all at 2 GiB, over itself at 0",
+            medians(large_all, all),
+            1.2,
+        ),
+        times(
+            "with a session at 2 GiB, over itself at 0",
+            medians(large_session, session),
+            1.2,
+        ),
+    ];
+    targets.extend(threads(run)?);
+    Ok(targets)
+}
+
+fn threads(run: &Run) -> Outcome<Vec<Target>> {
+    const THREADS: usize = 64;
+    println!("threads: {THREADS} threads at once, each with four programs one after the other");
+    let specs = [
+        "threads/std-group",
+        "threads/procession",
+        "threads/procession-session-death-signal",
+    ]
+    .map(|way| Spec::among(way, THREADS));
+    let measured = measure(&specs, 20 * run.rounds, run.child)?;
+    println!("{}", compare(&specs, &measured, 0, millis));
+    let [std, plain, all] = measured.samples.as_slice() else {
+        return Err("no samples".into());
+    };
+    Ok(vec![
+        times("64 threads, over std", medians(plain, std), 1.0),
+        times("64 threads with all, over std", medians(all, std), 1.0),
+    ])
+}
+
 pub(super) fn one(run: &Run) -> Outcome<Vec<Target>> {
     println!("one: an obedient child, from SIGTERM to its confirmed end");
     let specs = ["one/by-hand", "one/leader", "one/group"].map(Spec::of);

@@ -23,13 +23,14 @@ struct Run {
 
 type Section = fn(&Run) -> Outcome<Vec<Target>>;
 
-const SECTIONS: [(&str, Section); 7] = [
+const SECTIONS: [(&str, Section); 8] = [
     ("wait", sections::wait),
     ("event", sections::event),
     ("crowd", sections::crowd),
     ("kill", sections::kill),
     ("grace", sections::grace),
     ("spawn", sections::spawn),
+    ("launch", sections::launch),
     ("one", sections::one),
 ];
 

@@ -46,6 +46,15 @@ impl Kid {
         command
     }
 
+    /// For children without pipes.
+    pub fn native_command(self) -> Outcome<procession::Command> {
+        let mut command = procession::Command::new(self.program);
+        command.arg(self.mode);
+        command.stdin(procession::Stdio::null());
+        command.stdout(procession::Stdio::null());
+        Ok(command)
+    }
+
     pub fn async_command(self) -> async_process::Command {
         let mut command = async_process::Command::new(self.program);
         command.arg(self.mode).stdin(self.stdin).stdout(self.stdout);

@@ -3,6 +3,7 @@
 mod end_one;
 mod grace;
 mod kill_all;
+mod launch;
 mod spawn;
 mod wait;
 mod watch;
@@ -22,6 +23,8 @@ pub fn find(name: &str, children: usize) -> Outcome<Sample> {
         "event" => watch::latency(way, children),
         "crowd" => watch::memory(way, children),
         "spawn" => spawn::find(way),
+        "launch" => launch::find(way),
+        "threads" => launch::crowded(way, children),
         "one" => end_one::find(way),
         "stubborn/kill" => kill_all::find(way, children),
         "stubborn/grace" => grace::find(way, children),

@@ -88,7 +88,7 @@ fn clone(script: &Script<'_>, unborn: &Unborn) -> io::Result<u32> {
     }
     let argument = std::ptr::from_ref(script).cast_mut().cast::<c_void>();
     let pidfd = unborn.report().pidfd.as_ptr();
-    let blocked = AllBlocked::now();
+    let blocked = AllBlocked::now()?;
     // SAFETY: the child has a stack of its own, which is mapped as long as `unborn` is. It gets the script, which it only
     // reads (but for atomics) and which outlives its use of our memory: with CLONE_VFORK the call returns when that is
     // over. It does only what may be done there, see `child`, and no handler of the host runs in it, since all signals
@@ -115,23 +115,26 @@ fn clone(script: &Script<'_>, unborn: &Unborn) -> io::Result<u32> {
 struct AllBlocked(u64);
 
 impl AllBlocked {
-    fn now() -> Self {
-        Self(set_mask(u64::MAX))
+    /// # Errors
+    ///
+    /// Whatever a sandbox says; the kernel has none.
+    fn now() -> io::Result<Self> {
+        set_mask(u64::MAX).map(Self)
     }
 }
 
 impl Drop for AllBlocked {
     fn drop(&mut self) {
-        set_mask(self.0);
+        // What was possible a moment ago is so still.
+        drop(set_mask(self.0));
     }
 }
 
-/// Sets this thread's mask, the two signals of the C library included, and returns what it was. Without memory that could
-/// be wrong it cannot fail.
-fn set_mask(mask: u64) -> u64 {
+/// Sets this thread's mask, the two signals of the C library included, and returns what it was.
+fn set_mask(mask: u64) -> io::Result<u64> {
     let mut before = 0_u64;
     // SAFETY: both are eight bytes, which is what the kernel is told, and live as long as the call.
-    unsafe {
+    let answer = unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,
             libc::SIG_SETMASK,
@@ -140,7 +143,11 @@ fn set_mask(mask: u64) -> u64 {
             size_of::<u64>(),
         )
     };
-    before
+    if answer == 0 {
+        Ok(before)
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 /// The signals that this thread blocks.
