@@ -8,6 +8,7 @@ use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 use std::sync::Arc;
 
 use crate::containment::Containment;
+use crate::cradles::Cradles;
 use crate::launch_threads::LaunchThreads;
 use crate::mark;
 use crate::reactor::Spawning;
@@ -31,6 +32,7 @@ pub struct Setup<'a> {
     pub(crate) spawning: &'a Spawning,
     /// For launches that are bound to the thread that does them.
     pub(crate) threads: &'a LaunchThreads,
+    pub(crate) cradles: &'a Cradles,
     pub(crate) facilities: Facilities,
 }
 

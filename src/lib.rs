@@ -114,6 +114,7 @@ mod capabilities;
 mod collect;
 mod command;
 mod containment;
+mod cradles;
 mod ending;
 mod error;
 mod event;

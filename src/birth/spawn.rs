@@ -57,6 +57,7 @@ pub(crate) fn spawn(
         token: token(shared, &spawning),
         spawning: &spawning,
         threads: &shared.launch_threads,
+        cradles: &shared.cradles,
         facilities: shared.facilities,
     };
     let started = Some(reactor::now());

@@ -36,19 +36,14 @@ impl Changes {
             .map(|(name, value)| (name.as_os_str(), value.as_deref()))
     }
 
-    /// What the child gets, as the environment of this process is now.
-    pub(super) fn capture(&self) -> BTreeMap<OsString, OsString> {
-        let mut all: BTreeMap<_, _> = if self.cleared {
-            BTreeMap::new()
-        } else {
-            std::env::vars_os().collect()
-        };
-        for (name, value) in &self.variables {
-            match value {
-                Some(value) => drop(all.insert(name.clone(), value.clone())),
-                None => drop(all.remove(name)),
-            }
+    /// What the child gets, as the environment of this process is now: each name once, in no order.
+    pub(super) fn capture(&self) -> Vec<(OsString, OsString)> {
+        let mut all = Vec::new();
+        if !self.cleared {
+            all.extend(std::env::vars_os().filter(|(name, _)| !self.variables.contains_key(name)));
         }
+        let set = self.variables.iter();
+        all.extend(set.filter_map(|(name, value)| Some((name.clone(), value.clone()?))));
         all
     }
 }

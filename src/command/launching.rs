@@ -29,15 +29,18 @@ impl sealed::Sealed for Command {
     fn launch(&mut self, setup: &Setup<'_>) -> Result<Launched, Failure> {
         let (orders, ends) = self.orders(setup)?;
         let directory = orders.directory.is_some().then(|| self.directory.clone());
-        let unborn = Unborn::new().map_err(|error| Failure::at(Step::Stack.name(), error))?;
-        let unborn = Arc::new(unborn);
+        let unborn = setup
+            .cradles
+            .take()
+            .map_err(|error| Failure::at(Step::Stack.name(), error))?;
         let expected = setup
             .spawning
             .expect(Arc::clone(&unborn))
             .ok_or(Failure::Doomed)?;
-        let born = carry_out(orders, unborn, setup);
+        let born = carry_out(orders, &unborn, setup);
         // From here on nobody else can end it but through its pin.
         drop(expected);
+        setup.cradles.give_back(unborn);
         match born? {
             Ok(Born { pin, doomed: false }) => Ok(Launched::Native {
                 pin,
@@ -61,13 +64,14 @@ impl sealed::Sealed for Command {
 /// The parent-death signal is bound to the thread that launches, which has to be one that stays.
 fn carry_out(
     orders: Orders,
-    unborn: Arc<Unborn>,
+    unborn: &Arc<Unborn>,
     setup: &Setup<'_>,
 ) -> Result<Result<Born, Fault>, Failure> {
     let facilities = setup.facilities;
     if orders.parent_death_signal.is_none() {
-        return Ok(sys::launch(&orders, &unborn, &facilities));
+        return Ok(sys::launch(&orders, unborn, &facilities));
     }
+    let unborn = Arc::clone(unborn);
     setup
         .threads
         .run(move || sys::launch(&orders, &unborn, &facilities))

@@ -1,6 +1,5 @@
 //! From a [`Command`] to what the back end is told.
 
-use std::collections::BTreeMap;
 use std::ffi::{CString, OsStr, OsString};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -32,15 +31,21 @@ impl Command {
     pub(super) fn orders(&self, setup: &Setup<'_>) -> Result<(Orders, Ends), Failure> {
         let mut environment = self.environment.capture();
         if let Some(token) = &setup.token {
-            let own = environment.get(OsStr::new(mark::VARIABLE));
-            let nested = mark::nest(own.map(OsString::as_os_str), token);
-            environment.insert(mark::VARIABLE.into(), nested);
+            match environment
+                .iter_mut()
+                .find(|(name, _)| name == mark::VARIABLE)
+            {
+                Some((_, own)) => *own = mark::nest(Some(own), token),
+                None => environment.push((mark::VARIABLE.into(), mark::nest(None, token))),
+            }
         }
+        let path = environment.iter().find(|(name, _)| name == "PATH");
+        let programs = programs(&self.program, path.map(|(_, path)| path))?;
         let grouping = self.grouping(setup)?;
         let arg0 = self.arg0.as_ref().unwrap_or(&self.program);
         let argv = std::iter::once(arg0).chain(&self.args);
         let mut orders = Orders {
-            programs: programs(&self.program, environment.get(OsStr::new("PATH")))?,
+            programs,
             argv: argv
                 .map(|arg| text(arg.clone(), "an argument contains a NUL"))
                 .collect::<Result<_, _>>()?,
@@ -194,7 +199,7 @@ fn text(from: OsString, refusal: &'static str) -> Result<CString, Failure> {
     CString::new(from.into_vec()).map_err(|_| Failure::refused(refusal))
 }
 
-fn variables(environment: BTreeMap<OsString, OsString>) -> Result<Vec<CString>, Failure> {
+fn variables(environment: Vec<(OsString, OsString)>) -> Result<Vec<CString>, Failure> {
     let one = |(name, value): (OsString, OsString)| {
         // A name that begins with one is what some shells keep for themselves.
         if name.as_bytes().iter().skip(1).any(|byte| *byte == b'=') || name.is_empty() {
@@ -202,10 +207,13 @@ fn variables(environment: BTreeMap<OsString, OsString>) -> Result<Vec<CString>, 
                 "a variable's name is empty or contains an equals sign",
             ));
         }
-        let mut both = name;
-        both.push("=");
-        both.push(value);
-        text(both, "a variable of the environment contains a NUL")
+        // With room for the NUL as well: this is done for each variable of each launch.
+        let mut both = name.into_vec();
+        both.reserve_exact(value.len() + 2);
+        both.push(b'=');
+        both.extend_from_slice(value.as_bytes());
+        CString::new(both)
+            .map_err(|_| Failure::refused("a variable of the environment contains a NUL"))
     };
     environment.into_iter().map(one).collect()
 }

@@ -12,6 +12,7 @@ use super::cell::{Cell, Waited};
 use super::clock;
 use super::gate::{SharedGate, Slot};
 use super::mailbox::{Mail, Message};
+use crate::cradles::Cradles;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Reason;
 use crate::exit::{Exit, StatusSource};
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     births_are_news: AtomicBool,
     /// For launches that are bound to the thread that does them.
     pub(crate) launch_threads: LaunchThreads,
+    pub(crate) cradles: Cradles,
     /// What a reactor that panicked was looking after.
     pub(crate) wreck: Mutex<Vec<Arc<Core>>>,
 }
@@ -73,6 +75,7 @@ impl Shared {
             waits: AtomicU64::new(0),
             births_are_news: AtomicBool::new(false),
             launch_threads: LaunchThreads::default(),
+            cradles: Cradles::default(),
             wreck: Mutex::default(),
         }
     }
