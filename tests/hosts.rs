@@ -16,10 +16,10 @@ use procession::{
 use rustix::process::{Pid, Signal as RawSignal, WaitId, WaitIdOptions, waitid};
 
 use support::{
-    Crowd, LONG_ENOUGH, Pinned, Works, argument, await_end_of_input, clean, close, close_with,
-    controlled, descriptors, drain, eventually, host, is_our_child, let_pass, member,
-    move_wall_clock, ms, now, own_signals, pipe, registry, role, role_of, run_in_fork, rungs, say,
-    start, status_field, switches, test, thread_named, threads,
+    Crowd, LONG_ENOUGH, Lines, Pinned, Works, argument, await_end_of_input, clean, close,
+    close_with, controlled, descriptors, drain, eventually, host, is_our_child, let_pass, member,
+    move_wall_clock, ms, now, own_session, own_signals, pipe, registry, role, role_of, run_in_fork,
+    rungs, say, start, status_field, switches, test, thread_named, threads,
 };
 
 fn main() -> ExitCode {
@@ -50,11 +50,13 @@ fn main() -> ExitCode {
             test!(an_idle_registry_has_one_thread_and_does_not_wake_up),
             test!(nothing_of_the_hosts_process_is_changed),
             test!(many_registries_do_not_know_of_each_other),
+            test!(a_host_whose_own_group_has_no_number_here_ends_what_it_adopted).needs_root(),
         ],
         &[
             role_of!(stopped_host),
             role_of!(execing_host),
             role_of!(after_exec),
+            role_of!(entered_host),
         ],
     )
 }
@@ -591,4 +593,34 @@ fn many_registries_do_not_know_of_each_other() {
             assert_eq!(gone, other <= n, "child {other} after the end of {n}");
         }
     }
+}
+
+/// Pid 1 of a namespace, in the group and the session of whoever entered it: neither has a number in there.
+fn entered_host() {
+    assert_eq!(std::process::id(), 1, "the only one of its namespace");
+    assert_eq!(own_session(), 0, "of the one who entered");
+    let registry = registry();
+    let in_our_group = role("obedient").stdout(Stdio::piped()).spawn();
+    let mut in_our_group = in_our_group.expect("a role can be started");
+    let mut lines = Lines::new(in_our_group.stdout.take().expect("its output is a pipe"));
+    lines.expect("ready");
+    let adopted = registry.adopt(1, in_our_group).expect("it is our child");
+    let (spawned, _lines) = start(&registry, 1, &mut role("obedient"));
+    let policy = StopPolicy::new().signal(Signal::TERM, LONG_ENOUGH);
+    let report = clean(registry.end_session_with(1, &policy).works());
+    for child in [adopted, spawned] {
+        let how = member(&report, &child).how();
+        assert_eq!(how, How::At(Rung::Signal(Signal::TERM)), "\n{report}");
+    }
+}
+
+fn a_host_whose_own_group_has_no_number_here_ends_what_it_adopted() {
+    let host = role("entered_host");
+    let entered = std::process::Command::new("unshare")
+        .args(["--pid", "--mount-proc", "--fork"])
+        .arg(host.get_program())
+        .args(host.get_args())
+        .status()
+        .expect("unshare is in util-linux");
+    assert!(entered.success(), "{entered}");
 }

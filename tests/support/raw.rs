@@ -58,6 +58,12 @@ pub(crate) fn unblock_signal(signal: c_int) {
     assert_eq!(result, 0);
 }
 
+/// The session of this process; 0 if its leader is in another pid namespace.
+pub(crate) fn own_session() -> c_int {
+    // SAFETY: the call takes a number and touches no memory.
+    unsafe { libc::getsid(0) }
+}
+
 /// Sets a variable of this process, while other threads read them.
 pub(crate) fn set_variable(name: &str, value: &str) {
     // SAFETY: whoever reads the environment in these tests does so by way of std, which has a lock for it. What the C library

@@ -1,13 +1,16 @@
 //! Facts about this process and its children, and settings of its threads and descriptors.
 
-#![expect(unsafe_code, reason = "rustix has no call for a thread's signal mask")]
+#![expect(
+    unsafe_code,
+    reason = "rustix has no call for a thread's signal mask, nor groups of other namespaces"
+)]
 
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::BorrowedFd;
 
 use rustix::io::Errno;
-use rustix::process::{Pid, WaitId, WaitIdOptions, getpgid, getpgrp, waitid};
+use rustix::process::{Pid, WaitId, WaitIdOptions, waitid};
 
 use crate::sys::vocabulary::ChildState;
 
@@ -28,9 +31,12 @@ pub(crate) fn current_pid() -> u32 {
     std::process::id()
 }
 
-/// The process group of this process. Asked each time: a shell, or the host, may change it at any moment.
+/// The process group of this process; 0 if its leader is outside of our pid namespace, as in a container that was
+/// entered by a command. Asked each time: a shell, or the host, may change it at any moment.
 pub(crate) fn own_group() -> u32 {
-    from_pid(getpgrp())
+    // By libc, as below: rustix takes every group for one that has a number here.
+    // SAFETY: the call takes no argument and touches no memory.
+    unsafe { libc::getpgrp() }.unsigned_abs()
 }
 
 /// Whether this process runs as root, as std asks it: by the real user.
@@ -44,8 +50,13 @@ pub(crate) fn is_super_user() -> bool {
 ///
 /// `ESRCH` if it was reaped.
 pub(crate) fn leads_group(pid: u32) -> io::Result<bool> {
-    let pid = to_pid(pid)?;
-    Ok(getpgid(Some(pid))? == pid)
+    let pid = to_pid(pid)?.as_raw_pid();
+    // SAFETY: the call takes a number and touches no memory.
+    let group = unsafe { libc::getpgid(pid) };
+    if group < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(group == pid)
 }
 
 /// Looks at a child by its number, without reaping it and without blocking.
@@ -104,9 +115,4 @@ pub(in crate::sys) fn to_pid(pid: u32) -> io::Result<Pid> {
         .ok()
         .and_then(Pid::from_raw)
         .ok_or_else(|| Errno::SRCH.into())
-}
-
-/// The number in ours.
-fn from_pid(pid: Pid) -> u32 {
-    pid.as_raw_nonzero().get().unsigned_abs()
 }
