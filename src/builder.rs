@@ -6,13 +6,15 @@ use std::sync::Arc;
 use crate::capabilities::{Capabilities, Capability};
 use crate::containment::Containment;
 use crate::error::{Error, ErrorKind, Result};
+use crate::limit_mark::LimitMark;
 use crate::limits::Limits;
 use crate::mark;
-use crate::plan::{Owner, Plan};
+use crate::plan::{Owner, Plan, Spare};
 use crate::reactor::{self, Config};
 use crate::registry::{Inner, OnDrop, Registry};
 use crate::stop::StopPolicy;
 use crate::sys::{self, Facilities, Mask};
+use crate::system_process::SystemProcess;
 
 const OPERATION: &str = "build registry";
 
@@ -40,6 +42,8 @@ pub struct Builder {
     kept_reports: usize,
     on_drop: OnDrop,
     thread_name: String,
+    limit_mark: bool,
+    spare: Option<Spare>,
     mask: Mask,
     unknown_facility: Option<String>,
 }
@@ -57,6 +61,8 @@ impl Default for Builder {
             kept_reports: 64,
             on_drop: OnDrop::Kill,
             thread_name: "procession".to_owned(),
+            limit_mark: true,
+            spare: None,
             mask: Mask::default(),
             unknown_facility: None,
         }
@@ -103,6 +109,35 @@ impl Builder {
     /// says whose they are. Default: yes.
     pub fn marker(mut self, on: bool) -> Self {
         self.marker = on;
+        self
+    }
+
+    /// Whether processes that are started are marked in a resource limit as well. Default: yes. Without the
+    /// [`marker`](Self::marker) there is none either.
+    ///
+    /// The limit is `RLIMIT_LOCKS`, which has limited nothing since Linux 2.4.25. Descendants inherit it whatever they do to
+    /// their environment, their group and their descriptors: with it a daemon that has cut every other tie is found. It
+    /// shows in `ulimit -x` and `/proc/PID/limits` as a large number. It finds the careless and does not hold the
+    /// hostile: a program may set it to something lower.
+    ///
+    /// Without it descendants that have left their group are looked for in the environment of every process, which takes
+    /// several times as long, and reports claim no more than [`Means::Group`](crate::Means::Group).
+    pub fn limit_mark(mut self, on: bool) -> Self {
+        self.limit_mark = on;
+        self
+    }
+
+    /// Which descendants are left alone at the end of their session: a shared daemon that a build has started
+    /// (`gpg-agent`, a build server).
+    ///
+    /// The predicate is asked on a helper's thread about each descendant that is found, never about what was spawned,
+    /// adopted or attached. What it says yes to is among the [`claims`](crate::SessionReport::claims) of the report.
+    /// So is that about which it panics. It should not block: the end waits for it.
+    ///
+    /// A process that stays in the group of one that was spawned is reached by what is sent to that group all the same:
+    /// a daemon leaves it.
+    pub fn spare(mut self, which: impl Fn(&SystemProcess) -> bool + Send + Sync + 'static) -> Self {
+        self.spare = Some(Spare(Arc::new(which)));
         self
     }
 
@@ -171,6 +206,12 @@ impl Builder {
         } else {
             None
         };
+        let number = sys::random_u64();
+        let limit_mark = match (&owner, self.limit_mark) {
+            (Some(_), true) => LimitMark::new(sys::own_limit(), number),
+            (Some(_), false) => Err("the builder has switched it off"),
+            (None, _) => Err("the builder has switched the marker off"),
+        };
         let config = Config {
             facilities,
             limits: self.limits,
@@ -183,7 +224,10 @@ impl Builder {
             owner,
             event_capacity: self.event_capacity,
             on_drop: self.on_drop,
-            capabilities: capabilities(&facilities),
+            capabilities: capabilities(&facilities, limit_mark.err()),
+            limit_mark: limit_mark.ok(),
+            number,
+            spare: self.spare,
         };
         let (shared, thread) = reactor::start(config, plan).map_err(system)?;
         Ok(Registry(Arc::new(Inner::new(shared, thread))))
@@ -250,7 +294,7 @@ fn system(error: std::io::Error) -> Error {
     Error::new(ErrorKind::System, OPERATION).with_source(error)
 }
 
-fn capabilities(facilities: &Facilities) -> Capabilities {
+fn capabilities(facilities: &Facilities, no_limit_mark: Option<&'static str>) -> Capabilities {
     let kernel = |has: bool, why_not: &'static str| {
         if has {
             Ok(())
@@ -269,7 +313,10 @@ fn capabilities(facilities: &Facilities) -> Capabilities {
                 "PIDFD_SIGNAL_PROCESS_GROUP came with Linux 6.9",
             ),
         ),
-        (Capability::LimitMark, later()),
+        (
+            Capability::LimitMark,
+            no_limit_mark.map_or(Ok(()), |why| Err(Cow::Borrowed(why))),
+        ),
         (
             Capability::ForeignStatus,
             kernel(facilities.exit_info, "PIDFD_INFO_EXIT came with Linux 6.15"),

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use crate::containment::Containment;
 use crate::cradles::Cradles;
 use crate::launch_threads::LaunchThreads;
+use crate::limit_mark::Pair;
 use crate::mark;
 use crate::reactor::Spawning;
 use crate::sys::{Facilities, Pin};
@@ -28,6 +29,8 @@ pub struct Setup<'a> {
     pub(crate) own_group: bool,
     /// What is added to the mark that this process carries itself.
     pub(crate) token: Option<mark::Token>,
+    /// The mark in its limits. A native launch sets it before exec; std's is marked afterwards, by the caller.
+    pub(crate) limit_mark: Option<Pair>,
     /// Whoever ends the session meanwhile finds the launch by it.
     pub(crate) spawning: &'a Spawning,
     /// For launches that are bound to the thread that does them.

@@ -122,6 +122,7 @@ mod exit;
 mod info;
 mod launch;
 mod launch_threads;
+mod limit_mark;
 mod limits;
 mod machine;
 mod mark;

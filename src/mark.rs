@@ -149,13 +149,6 @@ impl Mark {
     }
 
     /// The tokens that are understood, outermost first.
-    #[cfg_attr(
-        not(any(test, fuzzing)),
-        expect(
-            dead_code,
-            reason = "for whoever looks for marked processes, which nobody does yet"
-        )
-    )]
     pub(crate) fn tokens(&self) -> impl Iterator<Item = &Token> {
         self.0.iter().filter_map(|entry| match entry {
             Entry::Ours(token) => Some(token),

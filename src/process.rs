@@ -241,7 +241,7 @@ impl Hash for Process {
 
 impl Process {
     fn key(&self) -> (u64, ProcessId) {
-        (self.core.shared.number, self.id())
+        (self.core.shared.plan.number, self.id())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::info::ProcessInfo;
 use crate::launch::Launch;
 use crate::machine::{Machine, Whom};
 use crate::process::Process;
-use crate::reactor::{self, LifeCell, Message, Place, Shared, Watchlist};
+use crate::reactor::{self, LifeCell, Memory, Message, Place, Shared, Watchlist, look_for};
 use crate::registry;
 use crate::report::SessionReport;
 use crate::session::SessionId;
@@ -99,7 +99,13 @@ impl Session {
         registry::signal_session(&self.shared, self.whom(), signal)
     }
 
-    /// Its processes that are not known to have exited, in the order of their ids.
+    /// Its processes that are not known to have exited, in the order of their ids: those that were registered, and their
+    /// descendants, which are looked for now, on this thread. It takes a pass over all processes of the machine, some
+    /// milliseconds where there are thousands.
+    ///
+    /// A descendant that is found here is a member from now on: there is its `Started` event, and there will be its
+    /// `Exited`. Descendants of what was attached, or runs under [`Containment::Leader`](crate::Containment::Leader), are
+    /// not looked for.
     ///
     /// # Errors
     ///
@@ -108,14 +114,32 @@ impl Session {
     pub fn members(&self) -> Result<Vec<ProcessInfo>> {
         const OPERATION: &str = "list session";
         let life = self.cell.life;
-        let (reply, answer) = crossbeam_channel::bounded(1);
-        let question = Box::new(move |machine: &Machine, _: &Watchlist, now| {
-            // The caller waits, or has gone.
-            drop(reply.send(machine.members_of(life, now)));
-        });
-        self.shared.send(Message::Ask(question), OPERATION)?;
-        let members = answer.recv().map_err(|_| self.shared.gone(OPERATION))?;
+        let sought = self.ask(OPERATION, move |machine, watchlist, _| {
+            let hunt = machine.look_around(life)?;
+            Some((watchlist.prey(hunt), watchlist.taken_in()))
+        })?;
+        if let Some((prey, taken_in)) = sought {
+            // What is found is in the mailbox before the question that follows. What could not be looked at is missing.
+            let _passed = look_for(&self.shared, &[prey], &taken_in, &Memory::default());
+        }
+        let members = self.ask(OPERATION, move |machine, _, now| {
+            machine.members_of(life, now)
+        })?;
         members.ok_or_else(|| self.ended(OPERATION))
+    }
+
+    fn ask<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        question: impl FnOnce(&Machine, &Watchlist, Instant) -> T + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        let question = Box::new(move |machine: &Machine, watchlist: &Watchlist, now| {
+            // The caller waits, or has gone.
+            drop(reply.send(question(machine, watchlist, now)));
+        });
+        self.shared.send(Message::Ask(question), operation)?;
+        answer.recv().map_err(|_| self.shared.gone(operation))
     }
 
     // ---- time

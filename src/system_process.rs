@@ -5,6 +5,8 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::sys::ProcessFacts;
+
 /// A process of the system, read after its identity was pinned.
 ///
 /// A predicate gets it, to say whether this is the process that was meant. What it shows was read
@@ -44,6 +46,19 @@ pub struct SystemProcess {
 }
 
 impl SystemProcess {
+    /// What was read about a process that is pinned.
+    pub(crate) fn new(pid: u32, read: ProcessFacts) -> Self {
+        Self {
+            pid,
+            parent: read.parent,
+            args: read.args,
+            exe: read.exe,
+            user: read.user,
+            age: read.age,
+            environ: read.environ,
+        }
+    }
+
     /// Builds one, for a host's tests: user 0, just started, without parent, executable and
     /// environment.
     pub fn from_parts(pid: u32, args: Vec<OsString>) -> Self {

@@ -306,10 +306,13 @@ fn a_child_that_dies_by_a_signal_from_outside_is_reported_as_that_signal() {
 
 fn a_child_that_dies_from_outside_during_an_end_burns_no_grace() {
     let registry = registry();
+    let signals = registry.subscribe_to(EventMask::SIGNALLED);
     let (child, _lines) = start(&registry, 1, &mut role("ignores-term"));
     let ending = registry.begin_end_session(1, &term_then_kill(HOUR)).works();
-    // What is asked for is not yet begun: the answer to a later question says that it is.
     assert!(registry.sessions().works()[0].ending.is_some());
+    // What is asked for is not yet begun: the event says that it is.
+    let sent = signals.receiver().recv_timeout(LONG_ENOUGH);
+    assert!(sent.is_ok(), "SIGTERM was never sent");
     assert!(ending.try_report().works().is_none());
     Pinned::open(child.pid()).expect("it lives").kill();
     let report = ending

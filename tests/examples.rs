@@ -187,7 +187,7 @@ fn job_runner_ends_all_jobs_when_one_fails() {
         "fails    exited with code 101",
         "err | assertion failed",
         "fails failed: ending all others",
-        "session 1 (shutdown): clean, 2 members",
+        "session 1 (shutdown): clean, 3 members (1 left over, 2 gone before)",
     ];
     let text = says("job_runner", &["bad"], 1, &wanted);
     for what in [
@@ -222,10 +222,11 @@ fn job_runner_leaves_its_jobs_time_after_one_interrupt_and_none_after_two() {
     }
     runner.interrupt();
     runner.until("Ctrl-C: ending 3 jobs");
-    runner.until("still running: 2");
+    // With what each of them sleeps in.
+    runner.until("still running: 4");
     runner.interrupt();
     runner.until("Ctrl-C again: killing");
-    runner.until("session 1 (shutdown): clean, 3 members");
+    runner.until("session 1 (shutdown): clean, 5 members (2 left over)");
     let (text, code) = runner.finish();
     assert_eq!(code, Some(130), "\n{text}");
     for what in [

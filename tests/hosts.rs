@@ -72,7 +72,7 @@ const GRACE: Duration = Duration::from_secs(3);
 fn stopped_host() {
     let registry = registry();
     let escalated = registry.subscribe_to(EventMask::ESCALATED);
-    let sessions = registry.subscribe_to(EventMask::SESSIONS);
+    let signals = registry.subscribe_to(EventMask::SIGNALLED);
     let (leaves, _leaves_lines) = start(
         &registry,
         1,
@@ -83,8 +83,9 @@ fn stopped_host() {
         .begin_end_session(1, &term_then_kill(GRACE))
         .works();
     // What is asked for is not yet begun: the host must not be stopped between the two.
-    let begun = |event: procession::Event| matches!(event.kind(), EventKind::SessionEnding { .. });
-    assert!(sessions.into_iter().any(begun));
+    let sent = signals.into_iter();
+    let sent = sent.filter(|event| matches!(event.kind(), EventKind::Signalled { .. }));
+    assert_eq!(sent.take(2).count(), 2, "one for each of them");
     say("ready");
     say(leaves.pid());
     let report = clean(ending.wait().works());

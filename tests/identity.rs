@@ -234,16 +234,22 @@ fn an_adopted_childs_group_is_ended_only_if_it_leads_one() {
         let mut lines = Lines::new(child.stdout.take().expect("a pipe"));
         lines.expect("ready");
         let other = Pinned::open(lines.number()).expect("it lives");
-        registry.adopt(1, child).expect("it is our child");
+        let adopted = registry.adopt(1, child).expect("it is our child");
         let report = clean(
             registry
                 .end_session_with(1, &StopPolicy::immediate())
                 .works(),
         );
-        assert_eq!(only_member(&report).how(), How::At(Rung::Kill));
-        if leads {
-            other.assert_dies();
-        }
+        assert_eq!(member(&report, &adopted).how(), How::At(Rung::Kill));
+        assert_eq!(report.leftovers().count(), usize::from(leads), "\n{report}");
+        assert!(
+            !report.covers_descendants(),
+            "what left it before nobody has marked"
+        );
+        assert!(
+            !leads || other.is_dead(),
+            "alive after a clean report:\n{report}"
+        );
         assert!(
             leads || !other.is_dead(),
             "the host's own group was signalled"

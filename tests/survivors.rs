@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use procession::{
-    Capability, Containment, ErrorKind, EventKind, EventMask, How, Means, Registry, Rung, Signal,
-    StopPolicy, Strength, SurvivalCause,
+    Containment, ErrorKind, EventKind, EventMask, How, Means, Registry, Rung, Signal, StopPolicy,
+    Strength, SurvivalCause,
 };
 
 use support::{
@@ -147,7 +147,9 @@ fn a_vfork_parent_in_state_d_is_ended_without_a_hang() {
     eventually("it is in state D", || state(child.pid()) == Some('D'));
     // Since 2.6 this wait of the kernel's ends for SIGKILL, and for nothing less.
     let report = end(&registry, 1, &term_then_kill(ms(100)));
-    assert_eq!(only_member(&report).how(), How::At(Rung::Kill));
+    assert_eq!(member(&report, &child).how(), How::At(Rung::Kill));
+    // What it has made shares its memory still, and is a process of its own.
+    assert_eq!(report.leftovers().count(), 1, "\n{report}");
 }
 
 fn a_member_that_dies_only_after_the_deadline_has_its_exit_delivered_late() {
@@ -201,32 +203,30 @@ fn a_stop_that_fails_says_why() {
 
 fn a_group_is_killed_with_its_leader() {
     let registry = registry();
-    let (_child, _control, mut lines) = controlled(&registry, 1, &mut role("keeps-a-child"));
-    let other = Pinned::open(lines.number()).expect("it lives");
+    let (child, _control, mut lines) = controlled(&registry, 1, &mut role("keeps-a-child"));
+    let pid = lines.number();
+    let other = Pinned::open(pid).expect("it lives");
     let report = end(&registry, 1, &StopPolicy::immediate());
-    assert_eq!(only_member(&report).how(), How::At(Rung::Kill));
-    other.assert_dies();
+    assert!(other.is_dead(), "alive after a clean report:\n{report}");
+    assert_eq!(member(&report, &child).how(), How::At(Rung::Kill));
+    let left: Vec<_> = report.leftovers().collect();
+    assert_eq!(left.len(), 1, "\n{report}");
+    assert_eq!((left[0].pid(), left[0].how()), (pid, How::At(Rung::Kill)));
 }
 
 fn what_a_leader_left_in_its_group_is_ended_with_its_session() {
     let registry = registry();
     let (child, control, mut lines) = controlled(&registry, 1, role("leaves-a-child").arg("0"));
-    let left = Pinned::open(lines.number()).expect("it lives");
+    let pid = lines.number();
+    let left = Pinned::open(pid).expect("it lives");
     assert!(child.wait().works().success());
     assert!(!left.is_dead(), "ended before anybody asked");
     let report = end(&registry, 1, &StopPolicy::immediate());
-    assert!(
-        !report.covers_descendants(),
-        "claims what it has not seen:\n{report}"
-    );
-    if !registry
-        .capabilities()
-        .has(Capability::GroupSignalAfterReap)
-    {
-        // The group of a leader that is gone is out of reach, and nothing else was promised.
-        drop(control);
-    }
-    left.assert_dies();
+    assert!(left.is_dead(), "alive after a clean report:\n{report}");
+    assert_eq!(only_member(&report).pid(), pid);
+    assert_eq!(report.gone_before(), 1);
+    assert!(report.covers_descendants(), "\n{report}");
+    drop(control);
 }
 
 fn a_leader_alone_is_ended_under_the_leader_tier() {
@@ -254,14 +254,13 @@ fn one_member_of_a_group_under_another_user_lowers_what_is_claimed() {
     // The group's second process belongs to somebody else, so that the success of the group signal hides a refusal.
     let (_child, control, mut lines) =
         controlled(&registry, 1, role("keeps-a-child").arg(NOBODY_AT_ALL));
-    let other = Pinned::open(lines.number()).expect("it lives");
-    let report = end(&registry, 1, &StopPolicy::immediate());
+    let pid = lines.number();
+    let other = Pinned::open(pid).expect("it lives");
+    let policy = StopPolicy::immediate().confirm_within(ms(200));
+    let report = registry.end_session_with(1, &policy).works();
     assert!(!other.is_dead(), "the precondition does not hold");
-    assert_eq!(
-        report.strength(),
-        &Strength::Observed(Means::Leader),
-        "claims what it has not seen"
-    );
+    assert_eq!(survivor(&report), SurvivalCause::NotPermitted);
+    assert_eq!(report.survivors()[0].pid, pid);
     assert!(!report.covers_descendants());
     drop(control);
     other.assert_dies();

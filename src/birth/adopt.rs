@@ -9,7 +9,7 @@ use super::handover::offer;
 use crate::error::{AdoptError, Error, ErrorKind, Result};
 use crate::event::Origin;
 use crate::exit::{Status, StatusSource};
-use crate::machine::{Facts, Relation};
+use crate::machine::{Facts, Reach, Relation};
 use crate::process::Process;
 use crate::reactor::{ExitLook, Place, Shared};
 use crate::sys::{self, ChildState, Pin};
@@ -44,16 +44,26 @@ pub(crate) fn adopt(
             Err(error) => return fail(system_error(OPERATION, error), child),
         },
     };
+    // In `a | host`, `a` leads the group that we are in: it is no group of its own.
+    let leads_group =
+        pin.is_some() && pid != sys::own_group() && sys::leads_group(pid).unwrap_or(false);
+    let mark = shared.plan.limit_mark.filter(|_| leads_group);
+    if let Some(mark) = mark {
+        // What it starts from here on has it. What it has started before is looked for by its group and its parent.
+        drop(sys::mark_limit(pid, mark.of(spawning.life())));
+    }
+    // Its descendants cannot be older. Where that cannot be read none is taken for too old.
+    let since = sys::start_of(pid).unwrap_or(0);
     let facts = Facts {
         pid,
         inode: pin.as_ref().and_then(|pin| pin.identity().inode),
         relation: Relation::Child,
-        // In `a | host`, `a` leads the group that we are in: it is no group of its own.
-        leads_group: pin.is_some()
-            && pid != sys::own_group()
-            && sys::leads_group(pid).unwrap_or(false),
+        leads_group,
         origin: Origin::Adopted,
         containment: shared.plan.containment,
+        // What left it before it was ours was never marked.
+        reach: Reach::Leader,
+        in_a_members_group: false,
         label: None,
         // Only for people to read; a child that has exited has none any more.
         command_line: sys::command_line(pid).unwrap_or_default().into(),
@@ -72,7 +82,7 @@ pub(crate) fn adopt(
         };
         core.settle(core.complete(look));
     }
-    match offer(spawning, Arc::clone(&core), OPERATION) {
+    match offer(spawning, Arc::clone(&core), Some(since), OPERATION) {
         Ok(process) => Ok(process),
         Err(error) => {
             child.stdin = core.stdin.take();

@@ -8,7 +8,7 @@ use super::handover::offer;
 use crate::containment::Containment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Origin;
-use crate::machine::{Facts, Relation};
+use crate::machine::{Facts, Reach, Relation};
 use crate::process::Process;
 use crate::reactor::{Place, Shared};
 use crate::registry::is_own_or_ancestor;
@@ -48,15 +48,7 @@ pub(crate) fn attach(
         Ok(false) | Err(_) => fail(ErrorKind::System).with_source(error),
     };
     let read = sys::read_process(pid).map_err(exited)?;
-    let seen = SystemProcess {
-        pid,
-        parent: read.parent,
-        args: read.args,
-        exe: read.exe,
-        user: read.user,
-        age: read.age,
-        environ: read.environ,
-    };
+    let seen = SystemProcess::new(pid, read);
     // Still alive after the reading: its number was its own all the time.
     if pin
         .is_dead()
@@ -78,6 +70,8 @@ pub(crate) fn attach(
         leads_group: false,
         origin: Origin::Attached,
         containment: Containment::Leader,
+        reach: Reach::Leader,
+        in_a_members_group: false,
         label: None,
         command_line: seen.args.into(),
     };
@@ -91,5 +85,5 @@ pub(crate) fn attach(
             started: None,
         },
     );
-    offer(spawning, core, OPERATION)
+    offer(spawning, core, None, OPERATION)
 }

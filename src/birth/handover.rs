@@ -14,6 +14,7 @@ use crate::session::ProcessId;
 pub(super) fn give_birth(
     spawning: Spawning,
     core: Arc<Core>,
+    since: Option<u64>,
     time_limit: Option<Duration>,
 ) -> Result<Process> {
     const OPERATION: &str = "spawn";
@@ -36,6 +37,7 @@ pub(super) fn give_birth(
         let newborn = Newborn {
             core: Arc::clone(&core),
             at: reactor::now(),
+            since,
             raced: doomed,
             time_limit,
             reply: None,
@@ -69,6 +71,7 @@ pub(super) fn give_birth(
 pub(super) fn offer(
     spawning: Spawning,
     core: Arc<Core>,
+    since: Option<u64>,
     operation: &'static str,
 ) -> Result<Process> {
     let shared = Arc::clone(&core.shared);
@@ -78,6 +81,7 @@ pub(super) fn offer(
         let newborn = Newborn {
             core: Arc::clone(&core),
             at: reactor::now(),
+            since,
             raced: false,
             time_limit: None,
             reply: Some(reply),

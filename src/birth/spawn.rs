@@ -13,10 +13,12 @@ use crate::containment::Containment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Origin;
 use crate::launch::{Failure, Launch, Launched, Setup};
-use crate::machine::{Facts, Relation};
+use crate::limit_mark::Pair;
+use crate::machine::{Facts, Reach, Relation};
 use crate::mark::Token;
 use crate::process::Process;
 use crate::reactor::{self, Place, Shared, Spawning};
+use crate::session::Life;
 use crate::spawn_options::SpawnOptions;
 use crate::sys::{self, Pin};
 
@@ -54,13 +56,15 @@ pub(crate) fn spawn(
     let own_group = containment >= Containment::Group;
     let setup = Setup {
         own_group,
-        token: token(shared, &spawning),
+        token: token(shared, &spawning, own_group),
+        limit_mark: limit_mark(shared, &spawning, own_group),
         spawning: &spawning,
         threads: &shared.launch_threads,
         cradles: &shared.cradles,
         facilities: shared.facilities,
     };
     let started = Some(reactor::now());
+    let since = Some(sys::ticks_since_boot());
     let launched = command
         .launch(&setup)
         .map_err(|failure| about(launch_error(shared, failure, own_group), command.program()))?;
@@ -74,6 +78,8 @@ pub(crate) fn spawn(
         leads_group: own_group,
         origin: Origin::Spawned,
         containment,
+        reach: reach(shared, &launched, own_group),
+        in_a_members_group: false,
         label: options.label.clone(),
         command_line: command.command_line(),
     };
@@ -83,21 +89,27 @@ pub(crate) fn spawn(
             child: pipes.into(),
             started,
         }),
-        Launched::Std(child) => hold(shared, child, own_group).map(|held| Held { started, ..held }),
+        Launched::Std(child) => hold(shared, child, &setup).map(|held| Held { started, ..held }),
     };
     let held = held.map_err(|error| about(error, command.program()))?;
     let core = conceive(shared, &spawning, facts, held);
-    give_birth(spawning, core, options.time_limit)
+    give_birth(spawning, core, since, options.time_limit)
 }
 
 /// Pins a child that std has started. Without a pin it is killed and reaped: nothing is left of it.
-fn hold(shared: &Shared, mut child: Child, own_group: bool) -> Result<Held> {
+fn hold(shared: &Shared, mut child: Child, setup: &Setup<'_>) -> Result<Held> {
     match Pin::open(child.id(), &shared.facilities) {
-        Ok(pin) => Ok(Held {
-            pin: Some(pin),
-            child: Pipes::take(&mut child),
-            started: None,
-        }),
+        Ok(pin) => {
+            if let Some(mark) = setup.limit_mark {
+                // It is a program already, and may have another user or be gone: what it starts has the variable.
+                drop(sys::mark_limit(pin.pid(), mark));
+            }
+            Ok(Held {
+                pin: Some(pin),
+                child: Pipes::take(&mut child),
+                started: None,
+            })
+        }
         // With SIGCHLD ignored it can have exited and be gone before it could be pinned.
         Err(error) if sys::is_gone(&error) => Ok(Held {
             pin: None,
@@ -105,7 +117,7 @@ fn hold(shared: &Shared, mut child: Child, own_group: bool) -> Result<Held> {
             started: None,
         }),
         Err(error) => {
-            sys::kill_unpinned(child.id(), own_group);
+            sys::kill_unpinned(child.id(), setup.own_group);
             let reaped = child.wait();
             let text = match reaped {
                 Ok(_) => "the process could not be pinned, and was killed",
@@ -118,8 +130,26 @@ fn hold(shared: &Shared, mut child: Child, own_group: bool) -> Result<Held> {
     }
 }
 
+/// The mark's second part, for the same.
+fn limit_mark(shared: &Shared, spawning: &Spawning, own_group: bool) -> Option<Pair> {
+    let mark = shared.plan.limit_mark.filter(|_| own_group)?;
+    Some(mark.of(spawning.life()))
+}
+
+/// What may be claimed of it and its descendants.
+fn reach(shared: &Shared, launched: &Launched, own_group: bool) -> Reach {
+    if !own_group || shared.plan.owner.is_none() {
+        return Reach::Leader;
+    }
+    match launched {
+        Launched::Native { .. } if shared.plan.limit_mark.is_some() => Reach::MarkAndGroup,
+        // Marked a moment after its start, or with what it may overwrite alone.
+        Launched::Native { .. } | Launched::Std(_) => Reach::Group,
+    }
+}
+
 /// Our mark for what is about to be started.
-fn token(shared: &Shared, spawning: &Spawning) -> Option<Token> {
+fn token(shared: &Shared, spawning: &Spawning, own_group: bool) -> Option<Token> {
     let owner = shared.plan.owner.as_ref()?;
     Some(Token {
         owner_name: owner.name.clone(),
@@ -128,8 +158,9 @@ fn token(shared: &Shared, spawning: &Spawning) -> Option<Token> {
         inode: owner.identity.inode,
         boot: owner.identity.boot,
         pid_namespace: owner.identity.pid_namespace,
-        registry: shared.number,
-        life: spawning.life(),
+        registry: shared.plan.number,
+        // What a process under `Leader` starts is nobody's business: its mark names no life.
+        life: if own_group { spawning.life() } else { Life(0) },
         session: spawning.session(),
     })
 }

@@ -65,7 +65,7 @@ impl Command {
             },
             grouping,
             nice: self.niceness()?,
-            limits: self.limits()?,
+            limits: self.limits(setup)?,
             umask: self.creation_mask()?,
             cgroup: None,
             groups: self.groups.clone(),
@@ -115,7 +115,7 @@ impl Command {
         }
     }
 
-    fn limits(&self) -> Result<Vec<Limit>, Failure> {
+    fn limits(&self, setup: &Setup<'_>) -> Result<Vec<Limit>, Failure> {
         let limit = |&(resource, soft, hard): &(super::Resource, Option<u64>, Option<u64>)| {
             // The kernel's "unlimited" is the largest number.
             let (soft, hard) = (soft.unwrap_or(u64::MAX), hard.unwrap_or(u64::MAX));
@@ -128,7 +128,14 @@ impl Command {
                 hard,
             })
         };
-        self.limits.iter().map(limit).collect()
+        let mark = setup.limit_mark.map(|mark| {
+            Ok(Limit {
+                resource: sys::LIMIT_OF_MARK,
+                soft: mark.soft,
+                hard: mark.hard,
+            })
+        });
+        self.limits.iter().map(limit).chain(mark).collect()
     }
 
     fn passed(&self) -> Result<Vec<Passed>, Failure> {

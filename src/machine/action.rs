@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::ids::{OpId, ReplyId};
+use super::search::Hunt;
 use crate::error::Error;
 use crate::event::{EventKind, Origin, Reason};
 use crate::report::{MemberReport, SessionReport};
@@ -42,6 +43,13 @@ pub(crate) enum Action {
     ProbeGroup { process: ProcessId },
     /// Find out why a process is still alive, off the reactor's thread. Outcome, some time later: `Inspected`.
     Inspect { process: ProcessId },
+    /// Look for descendants among all processes, off the reactor's thread. Who is found is handed in as [`Born`], and
+    /// after them all comes the outcome: `Passed`.
+    ///
+    /// [`Born`]: super::input::Input::Born
+    Pass { hunts: Vec<Hunt> },
+    /// The pass that is under way is not waited for any longer: the next one must not stand behind it. No outcome.
+    AbandonPass,
     /// Tell the subscribers. No outcome.
     Publish(Notice),
     /// Let nothing more into this number's life. `create`: give it a life if it has none. Outcome: `GateClosed`.
@@ -65,6 +73,8 @@ pub(crate) enum Action {
 pub(crate) enum Target {
     /// The process alone.
     Process,
+    /// A process that has been reached by a group's signal just now: nothing is sent, and what was asked is noted.
+    Reached,
     /// Its group, and the process itself wherever it is.
     Group,
     /// The group of a leader that has exited; `reaped` says whether its zombie is gone too.

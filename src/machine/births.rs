@@ -9,6 +9,7 @@ use super::ids::ReplyId;
 use super::input::{Born, Opened};
 use super::life::LifeState;
 use super::member::{Facts, Member, Sight};
+use super::search::Search;
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, Origin, Reason};
 use crate::session::{Life, ProcessId, SessionId};
@@ -44,11 +45,17 @@ impl Machine {
             session,
             facts,
             at,
+            since,
             raced,
             time_limit,
             reply,
         } = born;
         let life = self.heir_of(life);
+        let found = facts.origin == Origin::Found;
+        if found && !self.is_news(life, &facts) {
+            self.act(Action::Reject { process });
+            return;
+        }
         if let Some(reply) = reply {
             if self.known_already(process, life, session, &facts, reply, now) {
                 return;
@@ -62,6 +69,15 @@ impl Machine {
         state.touched = state.touched.max(at);
         state.tokens.remove(&process);
         state.members.insert(process);
+        if !found {
+            state.since = state.since.into_iter().chain(since).min();
+            state.reach = state.reach.into_iter().chain([facts.reach]).min();
+            state.searched |= facts.leads_group;
+            if let Some(end) = state.end.as_mut().filter(|_| facts.leads_group) {
+                // Its session is ending, and had nobody until now whose descendants are its business.
+                end.search.get_or_insert_with(Search::without_survey);
+            }
+        }
         let over = state.lingers;
         if !over {
             self.current.insert(session, life);
@@ -78,6 +94,7 @@ impl Machine {
             stop: None,
         };
         self.members.insert(process, member);
+        self.reopen_search(process);
         let until = time_limit.and_then(|limit| at.checked_add(limit));
         self.deadlines.set(Wake::ProcessLimit(process), until);
         self.arm_idle_limit(life);
@@ -92,6 +109,20 @@ impl Machine {
             self.catch_up(process);
         }
         self.reprobe_remnants(life);
+    }
+
+    /// Whether a process that was found is nobody who is known, and its session not over.
+    fn is_news(&self, life: Life, facts: &Facts) -> bool {
+        let known = self
+            .by_pid
+            .get(&facts.pid)
+            .and_then(|there| self.members.get(there));
+        let same = known.is_some_and(|member| match (member.facts.inode, facts.inode) {
+            (Some(old), Some(new)) => old == new,
+            // The number of one that has been seen dead may be another's by now.
+            (Some(_), None) | (None, _) => member.sight != Sight::Dead,
+        });
+        !same && self.lives.contains_key(&life)
     }
 
     /// A process that was adopted or attached may be registered already: then there is nothing to take in.
@@ -164,8 +195,12 @@ impl Machine {
         }
     }
 
-    /// Forgets a life that lingered until now, and ends what its survivors left in their groups.
+    /// Forgets a life that lingered until now, and ends what its survivors left in their groups. One of which it is not
+    /// known whether anybody is left lingers on.
     pub(super) fn bury(&mut self, life: Life) {
+        if self.lives.get(&life).is_none_or(|state| state.unsettled) {
+            return;
+        }
         let Some(state) = self.lives.remove(&life) else {
             return;
         };

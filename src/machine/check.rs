@@ -4,6 +4,7 @@
 use super::deadlines::Wake;
 use super::engine::Machine;
 use super::member::Sight;
+use super::search::Established;
 
 /// Above this the debug build does not check: it would cost more than what it checks.
 const CHECKED_MEMBERS: usize = 16;
@@ -82,11 +83,13 @@ impl Machine {
             }
         }
         for (life, state) in &self.lives {
-            if state.lingers && (state.is_empty() || state.end.is_some()) {
+            if state.lingers && ((state.is_empty() && !state.unsettled) || state.end.is_some()) {
                 return Err(format!("{life:?} lingers for nothing"));
             }
-            if state.end.is_some() && state.is_empty() {
-                return Err(format!("the end of {life:?} waits for nothing"));
+            if let Some(end) = &state.end {
+                if state.is_empty() && end.established() != Established::Nothing {
+                    return Err(format!("the end of {life:?} waits for nothing"));
+                }
             }
             if !state.lingers && self.current.get(&state.session) != Some(life) {
                 return Err(format!("{life:?} neither lives nor lingers"));
@@ -102,7 +105,12 @@ impl Machine {
                 Some(inspection) => inspection.until,
                 None => end.ladder.next_deadline(),
             });
-            if self.deadlines.of(Wake::End(*life)) != wanted {
+            let set = self.deadlines.of(Wake::End(*life));
+            let search = state.end.as_ref().and_then(|end| end.search.as_ref());
+            let searching = search.is_some_and(|search| {
+                set.is_some() && (set == search.last_until || set == search.survey_until)
+            });
+            if set != wanted && !searching {
                 return Err(format!("{life:?} waits until {wanted:?}, which is not set"));
             }
         }
@@ -126,8 +134,12 @@ impl Machine {
                 ));
             }
         }
+        if self.deadlines.of(Wake::Pass) != self.passes.deadline() {
+            return Err("the next pass is not the one that is waited for".into());
+        }
         for (wake, _) in self.deadlines.iter() {
             let known = match wake {
+                Wake::Pass => true,
                 Wake::End(life) => self
                     .lives
                     .get(&life)

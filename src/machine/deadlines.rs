@@ -15,6 +15,8 @@ pub(crate) enum Wake {
     Stop(ProcessId),
     /// Time to look at a process again.
     Look(ProcessId),
+    /// Time for the next pass, or to wait no longer for the one that is under way.
+    Pass,
     /// A session is as old as it may get.
     TimeLimit(Life),
     /// A session was left alone for as long as it may be.

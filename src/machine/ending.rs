@@ -9,6 +9,8 @@ use super::engine::{Machine, Pending, Terms, Told};
 use super::exits::member_report;
 use super::ladder::{Due, Ladder};
 use super::life::{End, Inspection, LifeState};
+use super::member::Reach;
+use super::search::{Established, LAST_PATIENCE, Search, still_forking};
 use crate::event::{EventKind, Reason};
 use crate::report::{
     How, Means, MemberReport, ReportParts, SessionReport, Strength, SurvivalCause, Survivor,
@@ -127,6 +129,7 @@ impl Machine {
         };
         state.lingers = false;
         state.tokens.extend(tokens);
+        let search = state.is_searched().then(|| Search::new(now));
         state.end = Some(End {
             ladder,
             reason,
@@ -134,6 +137,7 @@ impl Machine {
             replies,
             gone: Vec::new(),
             inspection: None,
+            search,
         });
         let members: Vec<ProcessId> = state.members.iter().copied().collect();
         self.publish_session(life, session, EventKind::SessionEnding { reason });
@@ -173,6 +177,12 @@ impl Machine {
                 }
             }
             if let Some(state) = self.lives.get_mut(&life) {
+                state.since = state.since.into_iter().chain(past.since).min();
+                state.reach = state.reach.into_iter().chain(past.reach).min();
+                if past.searched {
+                    state.taken_over.push(old);
+                }
+                state.taken_over.extend(past.taken_over);
                 state.members.extend(past.members);
                 state.tokens.extend(past.tokens);
                 state.remnants.extend(past.remnants);
@@ -192,20 +202,29 @@ impl Machine {
         state.members.iter().copied().filter(stops).collect()
     }
 
+    /// Whoever was waited for has gone: the end may be over.
+    pub(super) fn advance_end_if_nobody_lives(&mut self, life: Life, now: Instant) {
+        let state = self.lives.get(&life).filter(|state| state.end.is_some());
+        if state.is_some_and(|state| !self.anybody_lives(state)) {
+            self.advance_end(life, now);
+        }
+    }
+
     /// Takes the rungs of an end that are due, and ends it when there is nothing left to wait for.
     pub(super) fn advance_end(&mut self, life: Life, now: Instant) {
         loop {
-            let Some(state) = self.lives.get_mut(&life) else {
+            let Some(state) = self.lives.get(&life) else {
                 return;
             };
-            let empty = state.is_empty();
-            let Some(end) = &mut state.end else { return };
-            if empty {
-                self.finish_end(life, now);
+            let Some(end) = &state.end else { return };
+            let nobody = !self.anybody_lives(state);
+            if nobody && end.established() != Established::Nothing {
+                self.finish_or_settle(life, now);
                 return;
             }
-            let reason = end.reason;
-            if let Some(inspection) = &end.inspection {
+            // Whoever was asked about has gone: what remains is to establish that nobody else is there.
+            let inspection = end.inspection.as_ref().filter(|_| !nobody);
+            if let Some(inspection) = inspection {
                 let late = inspection.until.is_some_and(|until| until <= now);
                 if inspection.awaited.is_empty() || late {
                     self.finish_end(life, now);
@@ -215,11 +234,30 @@ impl Machine {
                 }
                 return;
             }
+            if end.search.is_some() && self.is_surveying(life, nobody, now) {
+                return;
+            }
+            let Some(end) = self
+                .lives
+                .get_mut(&life)
+                .and_then(|state| state.end.as_mut())
+            else {
+                return;
+            };
+            let reason = end.reason;
+            end.inspection = None;
             match end.ladder.take_due(now) {
-                Due::Take { rung, first } => self.take_end_rung(life, rung, first, reason),
+                Due::Take { rung, first } => self.take_end_rung(life, (rung, first), reason, now),
                 Due::Nothing => {
                     let next = end.ladder.next_deadline();
                     self.deadlines.set(Wake::End(life), next);
+                    return;
+                }
+                Due::ConfirmOver if nobody => {
+                    if self.looks_on(life, now) {
+                        return;
+                    }
+                    self.finish_or_settle(life, now);
                     return;
                 }
                 Due::ConfirmOver => self.begin_inspection(life, now),
@@ -227,8 +265,78 @@ impl Machine {
         }
     }
 
+    /// Nobody lives. Those that were found and are dead are told as exited first, whatever is known about how: the exit of
+    /// the last of them ends the end.
+    fn finish_or_settle(&mut self, life: Life, now: Instant) {
+        if self.lives.get(&life).is_some_and(LifeState::is_empty) {
+            self.finish_end(life, now);
+        } else {
+            self.settle_found(life);
+        }
+    }
+
+    fn settle_found(&mut self, life: Life) {
+        let Some(state) = self.lives.get(&life) else {
+            return;
+        };
+        let dead = |process: &ProcessId| {
+            let member = self.members.get(process);
+            member.is_some_and(super::member::Member::is_found_dead)
+        };
+        let dead: Vec<ProcessId> = state.members.iter().copied().filter(dead).collect();
+        for process in dead {
+            self.look(process, true);
+        }
+    }
+
+    /// Whether the first rung waits for the first pass, so that the report can name who was there. Passes go on as long as
+    /// nobody is known to live and that is not yet established.
+    fn is_surveying(&mut self, life: Life, nobody: bool, now: Instant) -> bool {
+        let search = self
+            .lives
+            .get_mut(&life)
+            .and_then(|state| state.end.as_mut()?.search.as_mut());
+        let Some(search) = search else { return false };
+        let wanted = nobody || !search.surveyed;
+        let mut waits = None;
+        if !nobody && !search.surveyed {
+            waits = search.survey_until.filter(|&until| until > now);
+            search.surveyed = waits.is_none();
+        }
+        if let Some(until) = waits {
+            self.deadlines.set(Wake::End(life), Some(until));
+        }
+        if wanted {
+            self.ensure_pass(life, now);
+        }
+        waits.is_some()
+    }
+
+    /// The time to confirm is over and nobody is known to live, but that there is nobody has not been established: a
+    /// little longer is given to that.
+    fn looks_on(&mut self, life: Life, now: Instant) -> bool {
+        let search = self
+            .lives
+            .get_mut(&life)
+            .and_then(|state| state.end.as_mut()?.search.as_mut());
+        let Some(search) = search else { return false };
+        let until = *search
+            .last_until
+            .get_or_insert(now.checked_add(LAST_PATIENCE).unwrap_or(now));
+        if until > now {
+            self.deadlines.set(Wake::End(life), Some(until));
+        }
+        until > now
+    }
+
     /// Takes a rung for every member that has no stop of its own, and for the groups of those that have exited.
-    fn take_end_rung(&mut self, life: Life, rung: Rung, first: bool, reason: Reason) {
+    fn take_end_rung(
+        &mut self,
+        life: Life,
+        (rung, first): (Rung, bool),
+        reason: Reason,
+        now: Instant,
+    ) {
         let Some(state) = self.lives.get(&life) else {
             return;
         };
@@ -255,6 +363,14 @@ impl Machine {
             {
                 self.take_rung(process, rung, first, reason);
             }
+        }
+        let searched = self
+            .lives
+            .get(&life)
+            .is_some_and(|state| state.end.as_ref().is_some_and(|end| end.search.is_some()));
+        if searched && rung == Rung::Kill {
+            // What leaves its group just now is sent SIGKILL where it is found.
+            self.ensure_pass(life, now);
         }
     }
 
@@ -303,7 +419,12 @@ impl Machine {
         let Some(state) = self.lives.get(&life) else {
             return;
         };
-        let members: Vec<ProcessId> = state.members.iter().copied().collect();
+        let lives = |process: &ProcessId| {
+            let member = self.members.get(process);
+            member.is_some_and(|member| !member.is_found_dead())
+        };
+        let members: Vec<ProcessId> = state.members.iter().copied().filter(lives).collect();
+        self.settle_found(life);
         let mut inspection = Inspection {
             until: now.checked_add(INSPECTION_PATIENCE),
             ..Inspection::default()
@@ -364,6 +485,11 @@ impl Machine {
             return;
         };
         let session = state.session;
+        let search = end.search.take();
+        let unsettled = search
+            .as_ref()
+            .is_some_and(|search| search.established() == Established::Nothing);
+        state.unsettled = unsettled && state.members.is_empty();
         let members = std::mem::take(&mut state.members);
         let remnants = std::mem::take(&mut state.remnants);
         let tokens = state.tokens.clone();
@@ -407,8 +533,13 @@ impl Machine {
             self.publish(process, EventKind::Survived { cause });
         }
         survivors.extend(tokens.iter().map(|&process| in_flight(process)));
+        if let Some(search) = search.as_ref().filter(|_| unsettled && members.is_empty()) {
+            survivors.push(still_forking(search));
+        }
         end.gone.sort_by_key(|report| report.process);
+        end.search = search;
         self.refuse_waiting(life);
+        self.forget_passes(life);
         let report = self.close_life((life, session), members, &end, survivors, took);
         for reply in end.replies {
             self.reply(reply, Answer::Report(report.clone()));
@@ -428,8 +559,17 @@ impl Machine {
         let lingers = !survivors.is_empty();
         let mut parts = report_parts(session, end.reason, end.gone.clone());
         parts.took = took;
-        if lingers {
-            parts.strength = Strength::Unconfirmed { survivors };
+        let reach = self.lives.get(&life).and_then(|state| state.reach);
+        let blind = end.established() == Established::Blind;
+        let reach = reach.filter(|_| !blind).unwrap_or(Reach::Leader);
+        parts.covers_descendants = !lingers && reach > Reach::Leader;
+        parts.strength = if lingers {
+            Strength::Unconfirmed { survivors }
+        } else {
+            Strength::Observed(means(reach))
+        };
+        if let Some(search) = &end.search {
+            parts.claims.clone_from(&search.claims);
         }
         if let Some(state) = self.lives.get_mut(&life) {
             parts.label.clone_from(&state.label);
@@ -457,8 +597,16 @@ impl Machine {
     }
 }
 
-/// What a clean report says, no stronger than what was established: descendants are not looked for, so none are
-/// claimed.
+/// By what means it was observed that nobody is left.
+fn means(reach: Reach) -> Means {
+    match reach {
+        Reach::Leader => Means::Leader,
+        Reach::Group => Means::Group,
+        Reach::MarkAndGroup => Means::MarkAndGroup,
+    }
+}
+
+/// A report that claims as little as can be claimed.
 fn report_parts(session: SessionId, reason: Reason, members: Vec<MemberReport>) -> ReportParts {
     ReportParts {
         session,

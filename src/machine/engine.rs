@@ -9,6 +9,7 @@ use super::ids::{IdMap, OpId, ReplyId};
 use super::input::{Errno, Input, Outcome, Request, Whom};
 use super::life::LifeState;
 use super::member::{Member, Sight};
+use super::search::Passes;
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, Reason};
 use crate::report::SessionReport;
@@ -42,6 +43,7 @@ pub(crate) struct Machine {
     /// The life that took over what was left of an earlier one, spawns under way among it.
     pub(super) heirs: IdMap<Life, Life>,
     pub(super) deadlines: Deadlines,
+    pub(super) passes: Passes,
     pub(super) reports: VecDeque<SessionReport>,
     pub(super) shutdown: Option<Shutdown>,
     pub(super) broadcasts: IdMap<ReplyId, Broadcast>,
@@ -96,6 +98,7 @@ pub(crate) enum Pending {
     Inspect {
         process: ProcessId,
     },
+    Pass,
     End {
         session: SessionId,
         terms: Terms,
@@ -130,6 +133,7 @@ impl Machine {
             lingering: IdMap::default(),
             heirs: IdMap::default(),
             deadlines: Deadlines::default(),
+            passes: Passes::default(),
             reports: VecDeque::new(),
             shutdown: None,
             broadcasts: IdMap::default(),
@@ -225,6 +229,7 @@ impl Machine {
             match wake {
                 Wake::End(life) => self.advance_end(life, now),
                 Wake::Stop(process) => self.advance_stop(process, now),
+                Wake::Pass => self.pass_due(now),
                 Wake::TimeLimit(life) => self.limit_reached(life, Reason::TimeLimit, now),
                 Wake::IdleLimit(life) => self.limit_reached(life, Reason::IdleLimit, now),
                 Wake::ProcessLimit(process) => self.process_limit_reached(process, now),
@@ -266,6 +271,7 @@ impl Machine {
             (Pending::Inspect { process }, Outcome::Inspected(cause)) => {
                 self.inspected(process, cause, now)
             }
+            (Pending::Pass, Outcome::Passed(passed)) => self.passed(&passed, now),
             (Pending::End { session, terms }, Outcome::GateClosed { life, tokens }) => match life {
                 Some(life) => self.begin_end(life, session, tokens, terms, now),
                 None => self.reply_empty(session, &terms),
@@ -277,6 +283,7 @@ impl Machine {
             | (Pending::Signal { .. }, other)
             | (Pending::Probe { .. }, other)
             | (Pending::Inspect { .. }, other)
+            | (Pending::Pass, other)
             | (Pending::End { .. }, other)
             | (Pending::Shutdown { .. }, other) => {
                 debug_assert!(
@@ -299,9 +306,16 @@ impl Machine {
     }
 
     /// Asks for something whose outcome is awaited.
-    pub(super) fn ask(&mut self, action: Action, pending: Pending) {
+    pub(super) fn ask(&mut self, action: Action, pending: Pending) -> OpId {
         self.act(action);
-        self.pending.insert(OpId(self.next_op), pending);
+        let op = OpId(self.next_op);
+        self.pending.insert(op, pending);
+        op
+    }
+
+    /// What comes of it is not wanted any more.
+    pub(super) fn forget_op(&mut self, op: OpId) {
+        self.pending.remove(&op);
     }
 
     pub(super) fn look(&mut self, process: ProcessId, settle: bool) {

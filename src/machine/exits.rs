@@ -8,7 +8,7 @@ use super::engine::{Machine, Pending, Told};
 use super::input::Looked;
 use super::life::{LifeState, Remnant};
 use super::member::{Member, Relation, Sight};
-use crate::event::{EventKind, Reason};
+use crate::event::{EventKind, Origin, Reason};
 use crate::exit::Exit;
 use crate::report::{How, MemberReport};
 use crate::session::{Life, ProcessId};
@@ -47,9 +47,12 @@ impl Machine {
             }
             (Sight::Alive | Sight::Held { .. }, Looked::Dead) => {
                 member.sight = Sight::Dead;
+                let life = member.life;
                 let patience = self.status_patience(process);
                 self.deadlines
                     .set(Wake::Look(process), now.checked_add(patience));
+                // Of those that were found no end waits for more than this.
+                self.advance_end_if_nobody_lives(life, now);
             }
             // It is dead, and a second look says nothing new. Its deadline stands, or is set again if it was due.
             (Sight::Dead, Looked::Alive | Looked::Held | Looked::Dead) => {
@@ -122,7 +125,8 @@ impl Machine {
     /// Stops watching it, and keeps its group within reach where that is still needed.
     fn retire(&mut self, process: ProcessId, member: &Member) {
         let ours = member.facts.relation == Relation::Child;
-        if !member.facts.leads_group {
+        // What one that is not ours leaves in its group is found by the passes: its number is nothing that we hold.
+        if !member.facts.leads_group || !ours {
             self.act(Action::Retire {
                 process,
                 reap: ours,
@@ -192,6 +196,7 @@ impl Machine {
             return;
         };
         let empty = state.is_empty();
+        let registered = member.facts.origin != Origin::Found;
         if let Some(end) = &mut state.end {
             let took = now.saturating_duration_since(end.began);
             end.gone
@@ -204,15 +209,17 @@ impl Machine {
                 .inspection
                 .as_ref()
                 .is_some_and(|inspection| inspection.awaited.is_empty());
-            if empty || inspected {
+            if inspected {
                 self.advance_end(member.life, now);
+            } else {
+                self.advance_end_if_nobody_lives(member.life, now);
             }
         } else if state.lingers {
             if empty {
                 self.bury(member.life);
             }
         } else {
-            state.gone_before += 1;
+            state.gone_before += u64::from(registered);
             if empty {
                 self.publish_session(member.life, member.session, EventKind::SessionEmpty);
             }

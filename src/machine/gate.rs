@@ -205,6 +205,12 @@ impl Gate {
         life
     }
 
+    /// A name for a process that was found. It has no slot: nobody asked for it.
+    pub(crate) fn name_found(&mut self) -> ProcessId {
+        self.last_process += 1;
+        ProcessId(self.last_process)
+    }
+
     // ---- the queue for slots
 
     /// Stands in the queue, first come first served.

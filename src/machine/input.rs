@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::ids::{OpId, ReplyId};
 use super::member::Facts;
+use super::search::Passed;
 use crate::event::Reason;
 use crate::exit::Exit;
 use crate::report::SurvivalCause;
@@ -17,7 +18,7 @@ use crate::stop::StopPolicy;
 pub(crate) enum Input {
     /// A session was opened, and has a life without a process.
     Opened(Opened),
-    /// A process was started, adopted or attached under the token with its id.
+    /// A process was started, adopted or attached under the token with its id, or found by a pass.
     Born(Born),
     /// A spawn failed, and left nothing.
     Aborted { process: ProcessId, life: Life },
@@ -53,6 +54,8 @@ pub(crate) struct Born {
     pub(crate) facts: Arc<Facts>,
     /// When it was handed over.
     pub(crate) at: Instant,
+    /// A time before its start, in clock ticks since boot, if it was started for the session.
+    pub(crate) since: Option<u64>,
     /// Its session was ending when the spawn came back: the spawning thread has killed it already.
     pub(crate) raced: bool,
     /// How old it may get.
@@ -137,6 +140,7 @@ pub(crate) enum Outcome {
     GroupProbed {
         occupied: bool,
     },
+    Passed(Passed),
     /// Why a process is still alive; `None` when it could not be found out in time.
     Inspected(Option<SurvivalCause>),
 }

@@ -106,6 +106,12 @@ impl Ladder {
         self.taken_rungs().last()
     }
 
+    /// The rung that is in force, or the one that will be first.
+    pub(crate) fn current_or_first(&self) -> Rung {
+        let first = self.soft.first().map_or(Rung::Kill, |&(rung, _)| rung);
+        self.current().unwrap_or(first)
+    }
+
     /// The rungs before SIGKILL that have been taken, in their order.
     pub(crate) fn taken_rungs(&self) -> impl Iterator<Item = Rung> + '_ {
         self.soft.iter().take(self.taken).map(|&(rung, _)| rung)

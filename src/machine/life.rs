@@ -6,9 +6,11 @@ use std::time::{Duration, Instant};
 
 use super::ids::ReplyId;
 use super::ladder::Ladder;
+use super::member::Reach;
+use super::search::{Established, Search};
 use crate::event::Reason;
 use crate::report::{MemberReport, SurvivalCause};
-use crate::session::{ProcessId, SessionId};
+use crate::session::{Life, ProcessId, SessionId};
 use crate::stop::StopPolicy;
 
 /// A life, from its first process (or its end, if that was earlier) until nothing of it is left.
@@ -17,6 +19,16 @@ pub(crate) struct LifeState {
     pub(crate) session: SessionId,
     pub(crate) label: Option<Arc<str>>,
     pub(crate) began: Instant,
+    /// When the first of its processes was started, in clock ticks since boot.
+    pub(crate) since: Option<u64>,
+    /// What can be claimed of all its registered processes, those that are gone included: the weakest counts.
+    pub(crate) reach: Option<Reach>,
+    /// What some of its processes have started is its business.
+    pub(crate) searched: bool,
+    /// Earlier lives of the number whose survivors it has taken over.
+    pub(crate) taken_over: Vec<Life>,
+    /// Its end could not establish that nobody is left.
+    pub(crate) unsettled: bool,
     /// How it is ended where nothing else is said.
     pub(crate) policy: Option<StopPolicy>,
     pub(crate) idle_limit: Option<Duration>,
@@ -53,6 +65,8 @@ pub(crate) struct End {
     /// The members that have gone since it began.
     pub(crate) gone: Vec<MemberReport>,
     pub(crate) inspection: Option<Inspection>,
+    /// For what its members have started; none where that is not the session's business.
+    pub(crate) search: Option<Search>,
 }
 
 /// The last step of an end that could not be confirmed: why is each of them still alive?
@@ -65,12 +79,26 @@ pub(crate) struct Inspection {
     pub(crate) until: Option<Instant>,
 }
 
+impl End {
+    /// What is known of those that nobody registered. Where they are nobody's business, that they are gone.
+    pub(super) fn established(&self) -> Established {
+        self.search
+            .as_ref()
+            .map_or(Established::Gone, Search::established)
+    }
+}
+
 impl LifeState {
     pub(crate) fn new(session: SessionId, began: Instant) -> Self {
         Self {
             session,
             label: None,
             began,
+            since: None,
+            reach: None,
+            searched: false,
+            taken_over: Vec::new(),
+            unsettled: false,
             policy: None,
             idle_limit: None,
             touched: began,
@@ -84,8 +112,13 @@ impl LifeState {
         }
     }
 
-    /// Whether nothing is left that an end would wait for.
+    /// Whether no process is known and none on its way.
     pub(crate) fn is_empty(&self) -> bool {
         self.members.is_empty() && self.tokens.is_empty()
+    }
+
+    /// Whether descendants are looked for when it ends.
+    pub(crate) fn is_searched(&self) -> bool {
+        self.searched || !self.taken_over.is_empty()
     }
 }

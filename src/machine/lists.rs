@@ -48,7 +48,7 @@ impl Machine {
                     label: state.label.clone(),
                     age: now.saturating_duration_since(state.began),
                     processes: state.members.len(),
-                    ending: state.end.as_ref().and_then(|end| end.ladder.current()),
+                    ending: state.end.as_ref().map(|end| end.ladder.current_or_first()),
                 })
             })
             .collect();
@@ -107,7 +107,7 @@ impl Machine {
             .or(end.map(|end| &end.ladder));
         let state = match (
             member.survived,
-            ladder.and_then(super::ladder::Ladder::current),
+            ladder.map(super::ladder::Ladder::current_or_first),
         ) {
             (Some(cause), _) => ProcessState::Survived(cause),
             (None, Some(rung)) => ProcessState::Ending { rung },

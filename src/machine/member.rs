@@ -11,6 +11,7 @@ use crate::containment::Containment;
 use crate::event::{Origin, Reason};
 use crate::report::SurvivalCause;
 use crate::session::{Life, SessionId};
+use crate::signal::Signal;
 use crate::stop::Rung;
 
 /// What is known of a process from its birth and never changes.
@@ -24,8 +25,23 @@ pub(crate) struct Facts {
     pub(crate) leads_group: bool,
     pub(crate) origin: Origin,
     pub(crate) containment: Containment,
+    /// What a report may claim of it and its descendants.
+    pub(crate) reach: Reach,
+    /// It is in the group of another member: what is sent to that reaches it.
+    pub(crate) in_a_members_group: bool,
     pub(crate) label: Option<Arc<str>>,
     pub(crate) command_line: Arc<[OsString]>,
+}
+
+/// How far what is known of a process reaches to its descendants, weakest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) enum Reach {
+    /// It alone.
+    Leader,
+    /// Its group and the mark, which it may have got a moment after its start.
+    Group,
+    /// Its group and the mark, which it has had from its birth.
+    MarkAndGroup,
 }
 
 /// Whose child a process is.
@@ -79,12 +95,19 @@ pub(crate) struct Stop {
 }
 
 impl Member {
-    /// Whom the signals of an end are for.
-    pub(crate) fn target(&self) -> Target {
+    /// Whom a signal for the session is for, as far as this member goes.
+    pub(crate) fn target(&self, signal: Signal) -> Target {
         if self.facts.leads_group {
             Target::Group
+        } else if self.facts.in_a_members_group && signal != Signal::KILL {
+            Target::Reached
         } else {
             Target::Process
         }
+    }
+
+    /// Whether descendants of this one are the session's business: they are ended and confirmed with it.
+    pub(crate) fn is_searched(&self) -> bool {
+        self.facts.leads_group || self.facts.origin == Origin::Found
     }
 }

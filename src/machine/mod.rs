@@ -21,6 +21,7 @@
 //! A *life* is one life of a session number: from its first process to its end. A *member* is a process of a life.
 //! A life whose end left survivors *lingers*: its number may live again, its survivors are still tracked. A *remnant*
 //! is the process group of a leader that has exited. A *token* is a spawn under way.
+//! A *pass* looks for descendants among all processes; a *hunt* is what it looks for on behalf of one life.
 
 mod action;
 mod births;
@@ -39,8 +40,10 @@ mod limits;
 mod lists;
 mod member;
 mod requests;
+mod search;
 mod shutdown;
 mod stopping;
+mod witness;
 
 #[cfg(any(test, fuzzing))]
 mod tests;
@@ -50,7 +53,9 @@ pub(crate) use self::engine::{Machine, Settings};
 pub(crate) use self::gate::{Closed, Gate, OpenTerms, Refused, Reservation, TicketId};
 pub(crate) use self::ids::{IdMap, OpId, ReplyId};
 pub(crate) use self::input::{Born, Errno, Input, Looked, Opened, Outcome, Request, Whom};
-pub(crate) use self::member::{Facts, Relation};
+pub(crate) use self::member::{Facts, Reach, Relation};
+pub(crate) use self::search::{Fate, Hunt, Passed, Seen};
+pub(crate) use self::witness::{Sighting, Verdict};
 
 #[cfg(fuzzing)]
 pub(crate) use self::tests::drive;

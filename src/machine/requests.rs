@@ -61,13 +61,10 @@ impl Machine {
             },
         );
         for process in members {
-            let Some(target) = self
-                .members
-                .get(&process)
-                .map(super::member::Member::target)
-            else {
+            let Some(member) = self.members.get(&process) else {
                 continue;
             };
+            let target = member.target(signal);
             self.send(
                 process,
                 target,

@@ -145,7 +145,10 @@ impl Machine {
             return;
         };
         member.rung = Some(rung);
-        let target = member.target();
+        let target = match rung {
+            Rung::Signal(signal) => member.target(signal),
+            Rung::Wait | Rung::CloseStdin | Rung::Kill => member.target(Signal::KILL),
+        };
         if !first {
             self.publish(process, EventKind::Escalated { rung });
         }
@@ -167,7 +170,7 @@ impl Machine {
             Signal::TTOU,
             Signal::CONT,
         ];
-        if !stops.contains(&signal) {
+        if target != Target::Reached && !stops.contains(&signal) {
             self.send(process, target, Signal::CONT, reason, Told::Nobody);
         }
     }

@@ -8,12 +8,13 @@ use log::Level;
 use rustix::io::Errno as Raw;
 
 use super::mailbox::{Mail, Message};
+use super::pass::{self, Memory, Pass};
 use super::run::{Reactor, Sink, not_found_out};
 use super::shared::{Core, ExitLook, relation};
 use crate::event::{EventKind, Reason};
 use crate::exit::{Exit, Status, StatusSource};
 use crate::machine::{
-    Action, Answer, Effect, Errno, Looked, OpId, Outcome, ReplyId, Target as Whom,
+    Action, Answer, Effect, Errno, Hunt, Looked, OpId, Outcome, ReplyId, Target as Whom,
 };
 use crate::report::{SessionReport, SurvivalCause};
 use crate::session::{Life, ProcessId};
@@ -45,6 +46,13 @@ impl Reactor {
                 occupied: self.is_group_occupied(process),
             }),
             Action::Inspect { process } => self.begin_inspection(effect.op, process),
+            Action::Pass { hunts } => self.begin_pass(effect.op, hunts),
+            Action::AbandonPass => {
+                // Whatever it is that hangs, hangs on that thread. It ends when that is over.
+                self.passes = super::run::passes(&self.thread_name);
+                self.memory = Arc::new(Memory::after(&self.memory));
+                None
+            }
             Action::CloseGate {
                 session,
                 create,
@@ -159,6 +167,7 @@ impl Reactor {
         let before = asked.map(|reason| core.set_asked(signal, reason));
         let sent = match target {
             Whom::Process => self.send_signal(Target::Process(&pin), signal.as_raw()),
+            Whom::Reached => Ok(()),
             Whom::Group => self.signal_group(&pin, signal),
             Whom::Remnant { reaped } => self.send_signal(
                 Target::Group {
@@ -298,6 +307,24 @@ impl Reactor {
             Ok(()) => None,
             // EAGAIN: there is no thread to be had.
             Err(_errand) => Some(not_found_out()),
+        }
+    }
+
+    fn begin_pass(&self, op: OpId, hunts: Vec<Hunt>) -> Option<Outcome> {
+        let pass = Pass {
+            op,
+            shared: Arc::clone(&self.shared),
+            prey: hunts
+                .into_iter()
+                .map(|hunt| self.watchlist.prey(hunt))
+                .collect(),
+            taken_in: self.watchlist.taken_in(),
+            memory: Arc::clone(&self.memory),
+        };
+        match self.passes.push(pass) {
+            Ok(()) => None,
+            // EAGAIN: there is no thread to be had.
+            Err(_pass) => Some(Outcome::Passed(pass::refused())),
         }
     }
 

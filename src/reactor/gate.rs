@@ -122,6 +122,11 @@ impl SharedGate {
         self.lock().gate.open_session(session, terms)
     }
 
+    /// A name for a process that was found.
+    pub(crate) fn name_found(&self) -> ProcessId {
+        self.lock().gate.name_found()
+    }
+
     /// The machine has taken in what this token stood for.
     pub(crate) fn landed(&self, session: SessionId, process: ProcessId) {
         self.lock().gate.landed(session, process);

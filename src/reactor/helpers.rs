@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
 use crate::sys;
 
@@ -16,6 +18,8 @@ struct Queue<T> {
     capacity: usize,
     work: fn(T),
     state: Mutex<State<T>>,
+    /// The thread has nothing left to do.
+    idle: Condvar,
     refused: AtomicU64,
 }
 
@@ -23,6 +27,7 @@ struct Queue<T> {
 struct State<T> {
     items: VecDeque<T>,
     running: bool,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl<T: Send + 'static> Errands<T> {
@@ -31,12 +36,14 @@ impl<T: Send + 'static> Errands<T> {
         let state = Mutex::new(State {
             items: VecDeque::new(),
             running: false,
+            thread: None,
         });
         Self(Arc::new(Queue {
             name,
             capacity,
             work,
             state,
+            idle: Condvar::new(),
             refused: AtomicU64::new(0),
         }))
     }
@@ -57,8 +64,10 @@ impl<T: Send + 'static> Errands<T> {
             .name(self.0.name.clone())
             .spawn(move || queue.work_off())
         {
-            Ok(_detached) => {
+            Ok(thread) => {
                 state.running = true;
+                // The one before it is at its end.
+                state.thread = Some(thread);
                 Ok(())
             }
             Err(_eagain) => {
@@ -67,6 +76,20 @@ impl<T: Send + 'static> Errands<T> {
                 state.items.pop_back().map_or(Ok(()), Err)
             }
         }
+    }
+
+    /// Waits until the thread is gone, and what it held with it, unless what it is doing takes longer than this.
+    pub(super) fn part(&self, patience: Duration) {
+        let state = self.0.lock();
+        let waited = self
+            .0
+            .idle
+            .wait_timeout_while(state, patience, |state| state.running);
+        let (mut state, _late) = waited.unwrap_or_else(PoisonError::into_inner);
+        let thread = state.thread.take().filter(|_| !state.running);
+        drop(state);
+        // It catches what its items throw.
+        drop(thread.map(JoinHandle::join));
     }
 
     /// Counts items as refused that were none of ours to begin with.
@@ -91,6 +114,7 @@ impl<T> Queue<T> {
                     None => {
                         // Under the lock: whoever pushes next sees that a new thread is needed.
                         state.running = false;
+                        self.idle.notify_all();
                         return;
                     }
                 }

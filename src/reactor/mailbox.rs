@@ -119,11 +119,13 @@ pub(crate) enum Message {
 /// A question, asked and answered on the reactor's thread. It must not block.
 pub(crate) type Question = Box<dyn FnOnce(&Machine, &Watchlist, Instant) + Send>;
 
-/// A process that was started, adopted or attached.
+/// A process that was started, adopted, attached or found.
 pub(crate) struct Newborn {
     pub(crate) core: Arc<Core>,
     /// When it was handed over; the reactor may hear of it later.
     pub(crate) at: Instant,
+    /// A time before its start, in clock ticks since boot, if it was started for the session.
+    pub(crate) since: Option<u64>,
     /// Its session was closed in the meantime, and no handle to it is given out.
     pub(crate) raced: bool,
     /// How old it may get.

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, PoisonError, Weak};
 use std::thread::JoinHandle;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use log::Level;
@@ -15,6 +15,7 @@ use super::gate::SharedGate;
 use super::helpers::Errands;
 use super::journal::Journal;
 use super::mailbox::{AllEnded, Ended, LifeCell, Mailbox, Message, Newborn, mailbox};
+use super::pass::{self, Memory, Pass};
 use super::publish::Publisher;
 use super::shared::{Core, Ends, Shared};
 use super::watchlist::Watchlist;
@@ -40,6 +41,9 @@ pub(crate) struct Config {
     pub(crate) thread_name: String,
 }
 
+/// How long the end of the registry waits for a helper. One that hangs below `/proc` ends when that is over.
+const HELPERS_PATIENCE: Duration = Duration::from_millis(50);
+
 /// Everything that the reactor's thread owns.
 pub(super) struct Reactor {
     pub(super) machine: Machine,
@@ -48,11 +52,14 @@ pub(super) struct Reactor {
     pub(super) publisher: Publisher,
     pub(super) journal: Journal,
     pub(super) inspections: Errands<Inspection>,
+    pub(super) passes: Errands<Pass>,
+    pub(super) memory: Arc<Memory>,
     pub(super) sinks: IdMap<ReplyId, Sink>,
     /// The lives that a handle is held to.
     pub(super) life_cells: IdMap<Life, Weak<LifeCell>>,
     /// Set by the machine's last effect.
     pub(super) finished: bool,
+    pub(super) thread_name: String,
     poller: Poller,
     mailbox: Mailbox,
     /// There is mail, and no wake-up for it will come.
@@ -103,9 +110,12 @@ pub(crate) fn start(config: Config, plan: Plan) -> std::io::Result<(Arc<Shared>,
             usize::MAX,
             apply::inspect,
         ),
+        passes: passes(&config.thread_name),
+        memory: Arc::default(),
         sinks: HashMap::default(),
         life_cells: HashMap::default(),
         finished: false,
+        thread_name: config.thread_name.clone(),
         poller,
         mailbox,
         mail_left: false,
@@ -118,6 +128,11 @@ pub(crate) fn start(config: Config, plan: Plan) -> std::io::Result<(Arc<Shared>,
         .name(config.thread_name)
         .spawn(move || live(reactor, holder))?;
     Ok((shared, thread))
+}
+
+/// The thread for the passes over all processes, named after the reactor's.
+pub(super) fn passes(name: &str) -> Errands<Pass> {
+    Errands::new(format!("{name}-pass"), 1, pass::run)
 }
 
 /// The thread's whole life. Whatever ends it, everybody who waits is told.
@@ -425,6 +440,7 @@ impl Reactor {
         let Newborn {
             core,
             at,
+            since,
             raced,
             time_limit,
             reply,
@@ -436,6 +452,7 @@ impl Reactor {
             session: core.session,
             facts: Arc::clone(&core.facts),
             at,
+            since,
             raced,
             time_limit,
             reply: reply.map(|reply| self.sink(Sink::Registered(reply))),
@@ -481,6 +498,8 @@ impl Reactor {
 
     /// Leaves everything so that nobody waits in vain.
     fn part(&mut self) {
+        self.inspections.part(HELPERS_PATIENCE);
+        self.passes.part(HELPERS_PATIENCE);
         self.mailbox.drain(&mut self.messages);
         for message in std::mem::take(&mut self.messages) {
             if let Message::Born(newborn) = message {

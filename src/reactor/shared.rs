@@ -36,8 +36,6 @@ pub(crate) struct Shared {
     pub(crate) plan: Plan,
     /// The process that the reactor's thread is in. After a fork without exec it is not in the child's.
     pub(crate) owner: u32,
-    /// Tells this registry from every other one.
-    pub(crate) number: u64,
     state: AtomicU8,
     waits: AtomicU64,
     births_are_news: AtomicBool,
@@ -70,7 +68,6 @@ impl Shared {
             facilities,
             plan,
             owner: sys::current_pid(),
-            number: sys::random_u64(),
             state: AtomicU8::new(RUNNING),
             waits: AtomicU64::new(0),
             births_are_news: AtomicBool::new(false),
@@ -243,6 +240,11 @@ impl Core {
     /// The pin, as long as the process is not known to have exited or its group is still of interest.
     pub(crate) fn pin(&self) -> Option<Arc<Pin>> {
         self.held().pin.clone()
+    }
+
+    /// Is held by this from now on.
+    pub(super) fn hold(&self, pin: Pin) {
+        self.held().pin = Some(Arc::new(pin));
     }
 
     /// Closes the pin, unless a waiter is using it this moment.

@@ -1,19 +1,27 @@
 //! The processes that the reactor holds.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
+use super::pass::Prey;
 use super::shared::Core;
-use crate::machine::IdMap;
+use crate::event::Origin;
+use crate::machine::{Hunt, IdMap};
 use crate::session::ProcessId;
 
 /// The cores by their ids, from birth until the machine lets go of them.
 #[derive(Debug, Default)]
 pub(crate) struct Watchlist {
     cores: IdMap<ProcessId, Arc<Core>>,
+    /// Those that were not started here: they may carry the mark of a session that they are not in.
+    taken_in: HashSet<ProcessId>,
 }
 
 impl Watchlist {
     pub(super) fn insert(&mut self, core: Arc<Core>) {
+        if matches!(core.facts.origin, Origin::Attached | Origin::Adopted) {
+            self.taken_in.insert(core.process);
+        }
         self.cores.insert(core.process, core);
     }
 
@@ -24,9 +32,33 @@ impl Watchlist {
     /// Lets go of it: its pin is closed, and nobody hears more about it.
     pub(super) fn remove(&mut self, process: ProcessId) -> Option<Arc<Core>> {
         let core = self.cores.remove(&process)?;
+        self.taken_in.remove(&process);
         core.unpin();
         core.close();
         Some(core)
+    }
+
+    /// What a pass has to have in hand.
+    pub(crate) fn prey(&self, hunt: Hunt) -> Prey {
+        let cores = |list: &[ProcessId]| {
+            let held = list.iter().filter_map(|process| self.get(*process));
+            held.cloned().collect()
+        };
+        Prey {
+            leaders: cores(&hunt.leaders),
+            parents: cores(&hunt.parents),
+            members: cores(&hunt.members),
+            hunt,
+        }
+    }
+
+    /// The pids of those that were not started here.
+    pub(crate) fn taken_in(&self) -> HashSet<u32> {
+        let held = self
+            .taken_in
+            .iter()
+            .filter_map(|process| self.get(*process));
+        held.map(|core| core.facts.pid).collect()
     }
 
     /// Takes all of them out as they are.

@@ -38,6 +38,9 @@
 //! **Looking around.** [`read_process`], [`command_line`], [`why_alive`], [`is_ancestor`], [`own_identity`]: reports and
 //! checks. They may block on a process that is stuck in the kernel, so they are never called from the reactor.
 //!
+//! **All processes.** [`ProcessTable`] lists them, and says of each what a search for descendants goes by: the limit that
+//! holds the mark, the group, parent, user and start. It is for helper threads. [`mark_limit`] sets the mark.
+//!
 //! **What it can.** [`probe`] finds the [`Facilities`] once, by trying and not by comparing versions. What is missing has a
 //! declared consequence: no `group_signal`, and a group cannot be reached after its leader was reaped; no `exit_info`,
 //! and a status that somebody else collected is unknown; no `pidfs`, and an identity that is written down is only as
@@ -74,12 +77,16 @@ use linux as platform;
 
 pub(crate) use orders::{ChildMask, Fault, Grouping, Limit, Orders, Passed, Step};
 pub(crate) use platform::{
-    Born, Facilities, Mask, Pin, Poller, Revocation, Target, Unborn, Watch, command_line,
-    is_ancestor, is_gone, kill_unpinned, launch, own_identity, probe, random_u64, read_process,
-    send_signal, signal_mask, sleep_on, sleep_on_alone, wait_readable, wait_writable, why_alive,
+    Born, Facilities, LIMIT_OF_MARK, Mask, Pin, Poller, ProcessTable, Revocation, Target, Unborn,
+    Watch, adopts_orphans, command_line, is_ancestor, is_gone, kill_unpinned, launch, mark_limit,
+    own_identity, own_limit, probe, random_u64, read_process, send_signal, signal_mask, sleep_on,
+    sleep_on_alone, start_of, ticks_since_boot, wait_readable, wait_writable, why_alive,
 };
 pub(crate) use unix::{
     Lifeline, LifelineHolder, block_all_signals, current_pid, is_super_user, leads_group, lifeline,
-    null_device, own_group, peek_child, pipe, set_nonblocking,
+    null_device, own_group, own_user, peek_child, pipe, set_nonblocking,
 };
-pub(crate) use vocabulary::{ChildState, Look, OwnerIdentity, Ready, Relation, Woken, Writable};
+pub(crate) use vocabulary::{
+    ChildState, Described, Limits, Look, OwnerIdentity, ProcessFacts, Ready, Relation, Woken,
+    Writable,
+};

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::exit::{Status, StatusSource, Usage};
+use crate::limit_mark::Pair;
 
 /// Why a registry cannot run here: a call of the floor that the kernel, or a filter in front of it, refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -140,6 +141,30 @@ pub(crate) struct ProcessFacts {
     pub(crate) environ: Vec<(OsString, OsString)>,
     /// The state letter of the kernel: R, S, D, T, t, Z, X, I.
     pub(crate) state: char,
+}
+
+/// What could be learned of a process's limit of file locks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Limits {
+    Read(Pair),
+    /// It is another user's, or hidden.
+    Refused,
+    /// There is no such process (any more).
+    Gone,
+}
+
+/// Where a process comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Described {
+    /// 0 if it lies outside of our pid namespace.
+    pub(crate) parent: u32,
+    /// 0 if it lies outside of our pid namespace.
+    pub(crate) group: u32,
+    pub(crate) start_ticks: u64,
+    /// Its effective user; that of the super-user also for one whose files are not for others.
+    pub(crate) user: u32,
+    /// What the kernel calls the program, cut at 15 bytes.
+    pub(crate) name: OsString,
 }
 
 /// Why a process may still be there after SIGKILL.

@@ -1,5 +1,6 @@
 //! Runs that are read off bytes, for the fuzzer.
 
+use super::descendants::Sees;
 use super::world::{Op, Temper, World};
 use crate::limits::Limits;
 
@@ -13,9 +14,14 @@ pub(crate) fn drive(data: &[u8]) {
         Limits::NONE.processes(4).processes_per_session(2)
     };
     let mut world = World::new(limits, first & 2 == 0);
+    world.prompt_passes = first & 4 == 0;
     while let Some(byte) = bytes.next() {
         let n = usize::from(bytes.next().unwrap_or(0));
-        world.step(decode(byte, n));
+        let op = decode(byte, n);
+        if world.prompt_passes && matches!(op, Op::Fork(_)) {
+            continue;
+        }
+        world.step(op);
     }
     world.finish();
 }
@@ -29,7 +35,7 @@ fn decode(byte: u8, n: usize) -> Op {
     ];
     let temper = tempers[n % 4];
     let session = (n / 4 % 3) as u64;
-    match byte % 21 {
+    match byte % 25 {
         0 | 1 => Op::Reserve(session),
         2 | 3 => Op::Born(temper),
         4 => Op::Attach(temper),
@@ -48,6 +54,13 @@ fn decode(byte: u8, n: usize) -> Op {
         17 => Op::Timer,
         18 => Op::Pause(u16::try_from(n).unwrap_or(0) * 10),
         19 => Op::Inspected(n % 2 == 0),
+        20 | 21 => Op::Passed(if n % 3 == 0 {
+            Sees::Glimpses
+        } else {
+            Sees::All
+        }),
+        22 => Op::Passed(Sees::Nothing),
+        23 => Op::Fork(n),
         _ if n < 8 => Op::Shutdown(n),
         _ if n < 16 => Op::Harden(n),
         _ => Op::Stray(n as u64),

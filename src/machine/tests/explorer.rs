@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use super::descendants::Sees;
 use super::world::{Op, Temper, World};
 use crate::limits::Limits;
 
@@ -13,18 +14,21 @@ struct Setting {
     /// Each of these happens at most once, at any time.
     once: &'static [Op],
     group_after_reap: bool,
+    /// Somebody may hide in this world: its passes take their time.
+    hiding: bool,
     /// So that the world does not shrink unnoticed.
     at_least: usize,
 }
 
 /// What may happen at any time, as often as it likes.
-const ALWAYS: [Op; 6] = [
+const ALWAYS: [Op; 7] = [
     Op::Exit(0),
     Op::Exit(1),
     Op::Exit(2),
     Op::ExitUnseen(0),
     Op::Timer,
     Op::Inspected(true),
+    Op::Passed(Sees::All),
 ];
 
 /// How long a small world is watched, in its own time: longer than any of its policies.
@@ -32,6 +36,7 @@ const LONGEST: Duration = Duration::from_secs(8);
 
 fn explore(setting: &Setting) -> usize {
     let mut world = World::new(Limits::NONE, setting.group_after_reap);
+    world.prompt_passes = !setting.hiding;
     for &op in setting.first {
         assert!(world.step(op), "{}: {op:?}", setting.name);
     }
@@ -112,6 +117,7 @@ fn two_sessions_three_processes_two_callers() {
             Op::SignalAll(1),
         ],
         group_after_reap: true,
+        hiding: false,
         at_least: 500,
     });
 }
@@ -131,6 +137,7 @@ fn a_spawn_in_flight_and_a_number_that_lives_again() {
             Op::Shutdown(0),
         ],
         group_after_reap: true,
+        hiding: false,
         at_least: 1000,
     });
 }
@@ -153,6 +160,7 @@ fn survivors_that_linger_while_their_number_lives_again() {
             Op::Wake,
         ],
         group_after_reap: true,
+        hiding: false,
         at_least: 1000,
     });
 }
@@ -169,6 +177,7 @@ fn a_stop_within_an_end_and_an_end_within_a_stop() {
         ],
         once: &[Op::Stop(0, 1), Op::Stop(1, 0), Op::End(1, 2), Op::End(1, 0)],
         group_after_reap: false,
+        hiding: false,
         at_least: 1000,
     });
 }
@@ -192,6 +201,7 @@ fn strangers_tracers_and_stolen_statuses() {
             Op::Stop(0, 0),
         ],
         group_after_reap: true,
+        hiding: false,
         at_least: 500,
     });
 }
@@ -216,7 +226,50 @@ fn a_shutdown_with_a_second_one_that_is_stricter() {
             Op::Abort,
         ],
         group_after_reap: true,
+        hiding: false,
         at_least: 500,
+    });
+}
+
+#[test]
+fn descendants_that_hide_fork_and_are_met_or_missed() {
+    explore(&Setting {
+        name: "descendants",
+        first: &[Op::Reserve(1), Op::Born(Temper::Obedient), Op::Fork(0)],
+        once: &[
+            Op::Fork(0),
+            Op::Fork(1),
+            Op::Passed(Sees::Glimpses),
+            Op::Passed(Sees::Nothing),
+            Op::End(1, 1),
+            Op::End(1, 0),
+        ],
+        group_after_reap: true,
+        hiding: true,
+        at_least: 10_000,
+    });
+}
+
+#[test]
+fn descendants_that_outlive_the_end_of_their_session() {
+    explore(&Setting {
+        name: "descendants that stay",
+        first: &[
+            Op::Reserve(1),
+            Op::Born(Temper::Asleep),
+            Op::Fork(0),
+            Op::Reserve(1),
+        ],
+        once: &[
+            Op::Born(Temper::Obedient),
+            Op::Fork(1),
+            Op::Wake,
+            Op::End(1, 0),
+            Op::End(1, 0),
+        ],
+        group_after_reap: false,
+        hiding: true,
+        at_least: 2_000,
     });
 }
 

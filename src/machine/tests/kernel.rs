@@ -7,11 +7,12 @@ use std::time::{Instant, SystemTime};
 use super::super::{
     Action, Answer, Errno, Input, Looked, Notice, OpId, Outcome, Relation, ReplyId, Target,
 };
-use super::world::{Body, Op, Temper, World};
+use super::descendants::Sees;
+use super::world::{Body, Op, Proc, Temper, World};
 use crate::event::{EventKind, Reason};
 use crate::exit::{Exit, Status, StatusSource};
 use crate::report::{SessionReport, Strength};
-use crate::session::{ProcessId, SessionId};
+use crate::session::{Life, ProcessId, SessionId};
 use crate::signal::Signal;
 
 impl World {
@@ -59,7 +60,9 @@ impl World {
             Action::CloseStdin { process } => assert!(self.procs.contains_key(&process)),
             Action::Retire { process, reap } => self.retire(process, reap),
             Action::Release { process, reap } => self.release(process, reap),
-            Action::Reject { process } => drop(self.procs.remove(&process)),
+            Action::Pass { hunts } => return self.begin_pass(op, hunts),
+            Action::AbandonPass => self.abandon_pass(),
+            Action::Reject { process } => self.reject(process),
             Action::ProbeGroup { process } => {
                 let occupied = self.procs[&process].company;
                 return Some(Outcome::GroupProbed { occupied });
@@ -96,8 +99,10 @@ impl World {
             (Body::Zombie, Relation::Child) => Status::Code(0),
             (Body::Zombie, Relation::Stranger) | (Body::Gone, _) => Status::Unknown,
         };
-        let life = proc.life;
-        self.gate.release(life);
+        let (life, found) = (proc.life, proc.found);
+        if !found {
+            self.gate.release(life);
+        }
         Looked::Exited(Exit {
             status,
             source: StatusSource::Waited,
@@ -158,11 +163,24 @@ impl World {
         Ok(())
     }
 
-    fn kill_is_allowed(&self, process: ProcessId) -> bool {
+    pub(super) fn kill_is_allowed(&self, process: ProcessId) -> bool {
         let proc = &self.procs[&process];
         let session = self.kill_from.get(&proc.session);
         let own = self.stop_from.get(&process);
         proc.killable || session.into_iter().chain(own).any(|&from| from <= self.now)
+    }
+
+    fn reject(&mut self, process: ProcessId) {
+        let proc = self.proc(process);
+        if proc.found {
+            // It goes its way, unknown as before.
+            proc.hidden = true;
+            proc.found = false;
+            proc.pinned = false;
+            proc.unseen = false;
+        } else {
+            self.procs.remove(&process);
+        }
     }
 
     fn retire(&mut self, process: ProcessId, reap: bool) {
@@ -202,17 +220,22 @@ impl World {
             assert_eq!(proc.started, 1, "Started comes first, once");
         }
         if let EventKind::SessionEnded(report) = &notice.kind {
-            self.check_report(report, notice.session);
+            self.check_report(report, notice.session, notice.life);
         }
         self.notices.push((self.now, notice));
     }
 
     /// What a report says is true of the world.
-    fn check_report(&mut self, report: &SessionReport, session: SessionId) {
+    fn check_report(&mut self, report: &SessionReport, session: SessionId, life: Life) {
+        let hidden = |proc: &&Proc| proc.life == life && proc.hidden && proc.body == Body::Alive;
+        if report.is_clean() && report.covers_descendants() {
+            let left = self.procs.values().find(hidden);
+            assert!(left.is_none(), "a clean report, and this lives: {left:?}");
+        }
         let alive: BTreeSet<ProcessId> = self
             .procs
             .iter()
-            .filter(|(_, proc)| proc.session == session && proc.exited == 0)
+            .filter(|(_, proc)| proc.session == session && proc.exited == 0 && !proc.hidden)
             .map(|(&process, _)| process)
             .collect();
         match report.strength() {
@@ -267,7 +290,7 @@ impl World {
 
     pub(super) fn check(&self) {
         for (process, proc) in &self.procs {
-            let watched = proc.exited == 0;
+            let watched = proc.exited == 0 && !proc.hidden;
             assert_eq!(
                 watched,
                 self.machine.members.contains_key(process),
@@ -278,7 +301,8 @@ impl World {
                 "{process:?} is watched without a pin"
             );
         }
-        let living = self.procs.values().filter(|proc| proc.exited == 0).count();
+        let slot = |proc: &&Proc| proc.exited == 0 && !proc.hidden && !proc.found;
+        let living = self.procs.values().filter(slot).count();
         assert_eq!(
             self.gate.taken(),
             living + self.spawning.len(),
@@ -303,12 +327,15 @@ impl World {
             if self.finished {
                 break;
             }
-            let moved =
-                self.step(Op::ForeignReap) | self.step(Op::Inspected(false)) | self.step(Op::Timer);
+            let moved = self.step(Op::ForeignReap)
+                | self.step(Op::Passed(Sees::All))
+                | self.step(Op::Inspected(false))
+                | self.step(Op::Timer);
             assert!(moved, "nothing moves any more, and it is not over");
         }
         assert!(self.finished, "a shutdown comes to its end");
-        let survived = !self.machine.members.is_empty() || !self.spawning.is_empty();
+        let unsettled = self.machine.lives.values().any(|life| life.unsettled);
+        let survived = !self.machine.members.is_empty() || !self.spawning.is_empty() || unsettled;
         if survived {
             // A shutdown was over before they were: nobody is left to track them, and whoever waits for their stop finds
             // the reactor gone.
@@ -319,10 +346,14 @@ impl World {
         }
         assert!(self.machine.lives.is_empty(), "{:?}", self.machine.lives);
         assert!(self.machine.current.is_empty() && self.machine.lingering.is_empty());
-        assert!(self.machine.by_pid.is_empty() && self.machine.next_deadline().is_none());
+        // An end that was over before its last pass left that under way.
+        let passes = &self.machine.passes;
+        assert!(passes.nobody_wants_one());
+        assert!(self.machine.by_pid.is_empty());
+        assert_eq!(self.machine.next_deadline(), passes.deadline());
         assert!(self.machine.broadcasts.is_empty());
         assert_eq!((self.gate.taken(), self.gate.numbers()), (0, 0));
-        for (process, proc) in &self.procs {
+        for (process, proc) in self.procs.iter().filter(|(_, proc)| !proc.hidden) {
             assert!(!proc.pinned, "{process:?} is held for ever");
             assert_eq!((proc.started, proc.exited), (1, 1), "{process:?}");
             let ours = proc.relation == Relation::Child;
@@ -344,7 +375,7 @@ impl World {
             machine.lives.iter().collect::<BTreeMap<_, _>>(),
             machine.current.iter().collect::<BTreeMap<_, _>>(),
             machine.lingering.iter().collect::<BTreeMap<_, _>>(),
-            &machine.shutdown,
+            (&machine.shutdown, &machine.passes, &self.flight),
             machine.deadlines.iter().collect::<Vec<_>>(),
         );
         format!("{sorted:?}").hash(&mut hasher);

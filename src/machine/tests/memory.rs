@@ -8,8 +8,8 @@ use std::time::{Duration, Instant, SystemTime};
 
 use super::super::engine::Machine;
 use super::super::{
-    Action, Born, Facts, Gate, Input, Looked, OpenTerms, Opened, Outcome, Relation, ReplyId,
-    Request, Settings, Whom,
+    Action, Born, Facts, Fate, Gate, Input, Looked, OpenTerms, Opened, Outcome, Passed, Reach,
+    Relation, ReplyId, Request, Settings, Whom,
 };
 use crate::containment::Containment;
 use crate::event::{Origin, Reason};
@@ -65,6 +65,12 @@ impl Host {
                 }
                 Action::Look { .. } => Outcome::Looked(Looked::Alive),
                 Action::ProbeGroup { .. } => Outcome::GroupProbed { occupied: false },
+                Action::Pass { .. } => Outcome::Passed(Passed {
+                    fate: Fate::Complete,
+                    calm: true,
+                    rounds: 2,
+                    ..Passed::default()
+                }),
                 Action::Signal { .. } => Outcome::Signalled(Ok(())),
                 Action::CloseGate {
                     session,
@@ -129,6 +135,8 @@ impl Host {
             leads_group: true,
             origin: Origin::Spawned,
             containment: Containment::Group,
+            reach: Reach::Group,
+            in_a_members_group: false,
             label: Some(Arc::from("a process with a name")),
             command_line: Arc::from(["program".into()]),
         };
@@ -138,6 +146,7 @@ impl Host {
             session,
             facts: Arc::new(facts),
             at: self.now,
+            since: None,
             raced: false,
             time_limit: Some(HOUR),
             reply: None,

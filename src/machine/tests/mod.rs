@@ -5,6 +5,7 @@
 //! and the fuzzer, which comes in by [`drive`].
 
 mod bytes;
+mod descendants;
 mod kernel;
 mod world;
 

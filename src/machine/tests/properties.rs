@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 
 use super::bytes::drive;
+use super::descendants::Sees;
 use super::world::{Op, Temper, World};
 use crate::limits::Limits;
 
@@ -34,6 +35,12 @@ fn op() -> impl Strategy<Value = Op> {
         2 => (n.clone(), 0..4_usize).prop_map(|(process, policy)| Op::Stop(process, policy)),
         1 => n.prop_map(Op::Signal),
         1 => session.prop_map(Op::SignalAll),
+        2 => (0..6_usize).prop_map(Op::Fork),
+        4 => prop_oneof![
+            4 => Just(Op::Passed(Sees::All)),
+            1 => Just(Op::Passed(Sees::Glimpses)),
+            1 => Just(Op::Passed(Sees::Nothing)),
+        ],
         4 => Just(Op::Timer),
         2 => (0..2500_u16).prop_map(Op::Pause),
         2 => any::<bool>().prop_map(Op::Inspected),
@@ -53,6 +60,7 @@ proptest! {
     ) {
         let limits = if limited { Limits::NONE.processes(5).processes_per_session(3) } else { Limits::NONE };
         let mut world = World::new(limits, group_after_reap);
+        world.prompt_passes = false;
         for op in ops {
             world.step(op);
         }

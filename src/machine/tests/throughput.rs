@@ -7,7 +7,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::super::engine::Machine;
-use super::super::{Action, Born, Facts, Input, Looked, Outcome, Relation, Settings};
+use super::super::{
+    Action, Born, Facts, Fate, Input, Looked, Outcome, Passed, Reach, Relation, Settings,
+};
 use crate::containment::Containment;
 use crate::event::Origin;
 use crate::exit::{Exit, Status, StatusSource};
@@ -40,6 +42,12 @@ impl Run {
                 Action::Look { .. } if self.dead => Outcome::Looked(Looked::Exited(self.exit())),
                 Action::Look { .. } => Outcome::Looked(Looked::Alive),
                 Action::ProbeGroup { .. } => Outcome::GroupProbed { occupied: false },
+                Action::Pass { .. } => Outcome::Passed(Passed {
+                    fate: Fate::Complete,
+                    calm: true,
+                    rounds: 2,
+                    ..Passed::default()
+                }),
                 _ => continue,
             };
             self.inputs += 1;
@@ -73,6 +81,8 @@ impl Run {
             leads_group: true,
             origin: Origin::Spawned,
             containment: Containment::Group,
+            reach: Reach::Group,
+            in_a_members_group: false,
             label: None,
             command_line: Arc::from([]),
         };
@@ -83,6 +93,7 @@ impl Run {
             session: SessionId(n / 100),
             facts: Arc::new(facts),
             at: self.now,
+            since: None,
             raced: false,
             time_limit: None,
             reply: None,

@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use super::super::engine::Machine;
 use super::super::{
-    Answer, Born, Facts, Gate, Input, Looked, Notice, OpId, Outcome, Relation, ReplyId, Request,
-    Settings, Target, Whom,
+    Answer, Born, Facts, Gate, Input, Looked, Notice, OpId, Outcome, Reach, Relation, ReplyId,
+    Request, Settings, Target, Whom,
 };
+use super::descendants::{FlightSim, Sees};
 use crate::containment::Containment;
 use crate::event::{Origin, Reason};
 use crate::limits::Limits;
@@ -56,6 +57,10 @@ pub(super) struct Proc {
     /// Somebody else is in its group.
     pub(super) company: bool,
     pub(super) pinned: bool,
+    /// Nobody has told the machine of it.
+    pub(super) hidden: bool,
+    /// A pass has told the machine of it.
+    pub(super) found: bool,
     /// What the subscribers have heard of it.
     pub(super) started: u32,
     pub(super) exited: u32,
@@ -104,6 +109,10 @@ pub(super) enum Op {
     Pause(u16),
     /// The oldest inspection is answered.
     Inspected(bool),
+    /// The n-th living process starts one that nobody is told of.
+    Fork(usize),
+    /// The pass that is under way is over.
+    Passed(Sees),
     /// An outcome for nothing that was asked.
     Stray(u64),
 }
@@ -135,6 +144,9 @@ pub(super) struct World {
     pub(super) born_at: Instant,
     pub(super) spawning: Vec<(ProcessId, Life, SessionId)>,
     pub(super) inspections: Vec<OpId>,
+    /// Passes are over as soon as they begin: nobody hides in this world.
+    pub(super) prompt_passes: bool,
+    pub(super) flight: Option<FlightSim>,
     pub(super) answers: BTreeMap<ReplyId, Option<Answer>>,
     /// The earliest SIGKILL that anybody asked for in the end that is under way, by number.
     pub(super) kill_from: BTreeMap<SessionId, Instant>,
@@ -166,6 +178,8 @@ impl World {
             born_at: now,
             spawning: Vec::new(),
             inspections: Vec::new(),
+            prompt_passes: true,
+            flight: None,
             answers: BTreeMap::new(),
             kill_from: BTreeMap::new(),
             stop_from: BTreeMap::new(),
@@ -188,7 +202,7 @@ impl World {
         self.procs.iter().filter_map(alive).collect()
     }
 
-    fn nth_alive(&self, n: usize) -> Option<ProcessId> {
+    pub(super) fn nth_alive(&self, n: usize) -> Option<ProcessId> {
         let alive = self.alive();
         if alive.is_empty() {
             None
@@ -247,7 +261,7 @@ impl World {
             }
             Op::Stop(p, n) => return self.stop(p, n),
             Op::Signal(p) => {
-                let Some(process) = self.nth_alive(p) else {
+                let Some(process) = self.nth_alive(p).filter(|id| !self.procs[id].hidden) else {
                     return false;
                 };
                 let reply = self.next_reply();
@@ -293,6 +307,8 @@ impl World {
                     outcome: Outcome::Inspected(cause),
                 });
             }
+            Op::Fork(n) => return self.fork(n),
+            Op::Passed(sees) => return self.finish_pass(sees),
             Op::Stray(n) => {
                 let outcome = Outcome::Looked(Looked::Dead);
                 self.input(Input::Done {
@@ -340,6 +356,8 @@ impl World {
                 leads_group: ours,
                 company: false,
                 pinned: true,
+                hidden: false,
+                found: false,
                 started: 0,
                 exited: 0,
                 kills: 0,
@@ -359,6 +377,8 @@ impl World {
                 Origin::Attached
             },
             containment: Containment::Group,
+            reach: if ours { Reach::Group } else { Reach::Leader },
+            in_a_members_group: false,
             label: None,
             command_line: Arc::from([]),
         };
@@ -369,6 +389,7 @@ impl World {
             session,
             facts: Arc::new(facts),
             at: self.now,
+            since: Some(0),
             raced,
             time_limit: None,
             reply,
@@ -391,7 +412,7 @@ impl World {
     pub(super) fn exit(&mut self, process: ProcessId, seen: bool) -> bool {
         let proc = self.proc(process);
         proc.body = Body::Zombie;
-        proc.unseen = true;
+        proc.unseen = !proc.hidden;
         if seen {
             self.see_exits();
         }
@@ -421,7 +442,7 @@ impl World {
             return false;
         }
         proc.body = Body::Gone;
-        proc.unseen = true;
+        proc.unseen = !proc.hidden;
         self.see_exits();
         true
     }
@@ -436,7 +457,7 @@ impl World {
         for process in traced {
             let proc = self.proc(process);
             proc.traced = false;
-            proc.unseen = proc.body == Body::Zombie;
+            proc.unseen = proc.body == Body::Zombie && !proc.hidden;
         }
         self.see_exits();
     }
@@ -462,7 +483,7 @@ impl World {
         for proc in self.procs.values_mut() {
             if proc.relation == Relation::Stranger && proc.body == Body::Zombie && !proc.traced {
                 proc.body = Body::Gone;
-                proc.unseen = true;
+                proc.unseen = !proc.hidden;
             }
         }
         self.see_exits();
@@ -482,7 +503,7 @@ impl World {
     }
 
     fn stop(&mut self, p: usize, n: usize) -> bool {
-        let Some(process) = self.nth_alive(p) else {
+        let Some(process) = self.nth_alive(p).filter(|id| !self.procs[id].hidden) else {
             return false;
         };
         let from = self.kill_time(n);

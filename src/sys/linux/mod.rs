@@ -13,6 +13,7 @@
 //! | `last_resort` | `kill`, for a child that could not be pinned |
 //! | `launch` | `clone`, and what the child does until `execve` |
 //! | `procfs`, `parse` | `/proc` |
+//! | `table` | `/proc` as a whole, `prlimit`, `getpgid`: the search for descendants |
 //! | `owner`, `random` | who we are, `getrandom` |
 
 mod facilities;
@@ -29,6 +30,7 @@ mod procfs;
 mod random;
 mod revocation;
 mod signal;
+mod table;
 mod timer;
 mod wait;
 
@@ -46,3 +48,6 @@ pub(crate) use procfs::{command_line, is_ancestor, read_process, why_alive};
 pub(crate) use random::random_u64;
 pub(crate) use revocation::{Revocation, wait_readable, wait_writable};
 pub(crate) use signal::{Target, send_signal};
+pub(crate) use table::{
+    LIMIT_OF_MARK, ProcessTable, adopts_orphans, mark_limit, own_limit, start_of, ticks_since_boot,
+};

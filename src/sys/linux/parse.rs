@@ -9,6 +9,8 @@ use std::os::unix::ffi::OsStringExt;
 pub(super) struct Stat {
     pub(super) state: char,
     pub(super) parent: u32,
+    /// 0 if it lies outside of our pid namespace.
+    pub(super) group: u32,
     pub(super) start_ticks: u64,
 }
 
@@ -35,12 +37,52 @@ pub(super) fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let mut fields = rest.split_ascii_whitespace();
     let state = one_letter(fields.next()?)?;
     let parent = fields.next()?.parse().ok()?;
-    let start_ticks = fields.nth(22 - 5)?.parse().ok()?;
+    let group: i32 = fields.next()?.parse().ok()?;
+    let start_ticks = fields.nth(22 - 6)?.parse().ok()?;
     Some(Stat {
         state,
         parent,
+        group: group.try_into().unwrap_or(0),
         start_ticks,
     })
+}
+
+/// The program's name in `/proc/PID/stat`, of which the kernel keeps 15 bytes, also of a zombie.
+pub(super) fn parse_name(stat: &[u8]) -> OsString {
+    let open = stat.iter().position(|byte| *byte == b'(');
+    let close = stat.iter().rposition(|byte| *byte == b')');
+    let name = match (open, close) {
+        (Some(open), Some(close)) => stat.get(open + 1..close).unwrap_or_default(),
+        (None, _) | (_, None) => &[],
+    };
+    OsString::from_vec(name.to_vec())
+}
+
+/// Parses the soft and the hard limit of file locks in `/proc/PID/limits`.
+pub(super) fn parse_limits(limits: &[u8]) -> Option<(u64, u64)> {
+    let line = limits
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"Max file locks"))?;
+    let mut numbers = std::str::from_utf8(line).ok()?.split_ascii_whitespace();
+    let mut number = || match numbers.next()? {
+        "unlimited" => Some(u64::MAX),
+        number => number.parse().ok(),
+    };
+    Some((number()?, number()?))
+}
+
+/// Parses `/proc/PID/task/TID/children`.
+pub(super) fn parse_children(children: &[u8]) -> Vec<u32> {
+    let text = std::str::from_utf8(children).unwrap_or_default();
+    text.split_ascii_whitespace()
+        .map_while(|pid| pid.parse().ok())
+        .collect()
+}
+
+/// Parses what `/proc/loadavg` says last: the number that was given last.
+pub(super) fn parse_last_pid(load: &[u8]) -> Option<u32> {
+    let text = std::str::from_utf8(load).ok()?;
+    text.split_ascii_whitespace().nth(4)?.parse().ok()
 }
 
 /// Parses `/proc/PID/status`, where the kernel escapes newlines in the program's name: a line is a line.
@@ -124,8 +166,33 @@ mod tests {
     const FOUND: Stat = Stat {
         state: 'S',
         parent: 17,
+        group: 4321,
         start_ticks: 987_654,
     };
+
+    #[test]
+    fn limits_are_numbers_or_unlimited() {
+        let limits = b"Limit  Soft Limit  Hard Limit  Units\n\
+                       Max address space         unlimited            unlimited            bytes\n\
+                       Max file locks            7                    unlimited            locks\n";
+        assert_eq!(parse_limits(limits), Some((7, u64::MAX)));
+        assert_eq!(parse_limits(b"Max file locks 7"), None);
+        assert_eq!(parse_limits(b"Max file size 7 7 bytes"), None);
+    }
+
+    #[test]
+    fn children_and_the_last_number_are_read() {
+        assert_eq!(parse_children(b"17 4321 "), [17, 4321]);
+        assert_eq!(parse_children(b""), []);
+        assert_eq!(parse_last_pid(b"0.20 0.18 0.12 1/80 11206\n"), Some(11_206));
+        assert_eq!(parse_last_pid(b"0.20 0.18"), None);
+    }
+
+    #[test]
+    fn a_name_ends_at_the_last_parenthesis() {
+        assert_eq!(parse_name(b"1 (a) b)) S 1"), "a) b)");
+        assert_eq!(parse_name(b"1 no name"), "");
+    }
 
     #[test]
     fn a_stat_is_parsed_whatever_the_program_is_called() {
@@ -238,7 +305,8 @@ mod tests {
         #[test]
         fn no_bytes_make_a_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = (parse_stat(&bytes), parse_status(&bytes), parse_boot_id(&bytes));
-            let _ = (parse_list(&bytes), parse_environ(&bytes));
+            let _ = (parse_list(&bytes), parse_environ(&bytes), parse_name(&bytes));
+            let _ = (parse_limits(&bytes), parse_children(&bytes), parse_last_pid(&bytes));
         }
 
         #[test]

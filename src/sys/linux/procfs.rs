@@ -228,7 +228,7 @@ fn since_boot_of(ticks: u64, per_second: u64) -> Duration {
 }
 
 /// `USER_HZ`, which is 100 nearly everywhere; never 0.
-fn ticks_per_second() -> u64 {
+pub(super) fn ticks_per_second() -> u64 {
     // SAFETY: sysconf takes any number and touches no memory of ours.
     let ticks = unsafe { libc::sysconf(libc::_SC_CLK_TCK) };
     let ticks = u64::try_from(ticks).ok().filter(|ticks| *ticks > 0);

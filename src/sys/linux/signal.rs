@@ -64,6 +64,16 @@ pub(crate) fn send_signal(
     }
 }
 
+impl Pin {
+    /// Whether the process, alive or a zombie, still has its number: nobody else can have it then.
+    pub(crate) fn holds_its_number(&self) -> bool {
+        match pidfd_send_signal(self.fd(), 0, 0) {
+            Ok(()) => true,
+            Err(error) => Errno::from_io_error(&error) == Some(Errno::PERM),
+        }
+    }
+}
+
 /// Kills a child of ours that is not yet a program, and has no pin of its own yet. It can be neither this process nor pid 1.
 pub(super) fn kill_unborn(pidfd: BorrowedFd<'_>) {
     // ESRCH: it is gone. EPERM: it has changed its user, and only its own end or exec ends the launch.

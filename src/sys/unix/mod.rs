@@ -8,7 +8,7 @@ mod streams;
 pub(crate) use lifeline::{Lifeline, LifelineHolder, lifeline};
 pub(super) use own::to_pid;
 pub(crate) use own::{
-    block_all_signals, current_pid, is_super_user, leads_group, own_group, peek_child,
+    block_all_signals, current_pid, is_super_user, leads_group, own_group, own_user, peek_child,
     set_nonblocking,
 };
 pub(super) use sleep::{poll_now, sleep_until, timespec};

@@ -39,6 +39,11 @@ pub(crate) fn own_group() -> u32 {
     unsafe { libc::getpgrp() }.unsigned_abs()
 }
 
+/// The user whose rights this process has.
+pub(crate) fn own_user() -> u32 {
+    rustix::process::geteuid().as_raw()
+}
+
 /// Whether this process runs as root, as std asks it: by the real user.
 pub(crate) fn is_super_user() -> bool {
     rustix::process::getuid().is_root()

@@ -1,0 +1,159 @@
+//! The mark's second part: a resource limit that says which session of which registry a process descends from.
+//!
+//! `RLIMIT_LOCKS` has not limited anything since Linux 2.4.25, but the kernel still stores it, hands it on over fork,
+//! exec, `setsid` and `setuid`, and shows it (`getrlimit(2)`, `prlimit(2)`, `/proc/PID/limits`). So it stays with a daemon
+//! that clears its environment, leaves its group and closes every descriptor. It is no fence: a program may lower it
+//! (`ulimit -x`), and may lower that of another process of its user to the same value.
+//!
+//! # Layout
+//!
+//! Of the two numbers of a limit a registry uses one:
+//!
+//! | level | number | bits from the top |
+//! | --- | --- | --- |
+//! | outermost registry | hard, and soft with it | `01`, 38 of the registry, 24 of the life |
+//! | a registry inside another's session | soft | `001`, 37 of the registry, 24 of the life |
+//!
+//! The inner number is always below the outer one, as a soft limit has to be. A third level writes over the second's,
+//! which then has the variable alone. Marks are compared by equality, never by range. After 2^24 lives the registry's
+//! bits are others.
+
+use crate::session::Life;
+
+/// A soft and a hard limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Pair {
+    pub(crate) soft: u64,
+    pub(crate) hard: u64,
+}
+
+/// How one registry marks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct LimitMark {
+    registry: u64,
+    level: Level,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Level {
+    Outermost,
+    /// Under this hard limit, which is another registry's mark.
+    Within(u64),
+}
+
+const LIFE_BITS: u32 = 24;
+const OUTER_TAG: u64 = 1 << 62;
+const INNER_TAG: u64 = 1 << 61;
+
+impl LimitMark {
+    /// How a registry marks whose host has this limit itself.
+    ///
+    /// # Errors
+    ///
+    /// Why it cannot, for people.
+    pub(crate) fn new(own: Pair, registry: u64) -> Result<Self, &'static str> {
+        let level = if usize::BITS < u64::BITS {
+            return Err("a limit has 32 bits on this machine, too few for a mark");
+        } else if own.hard >= OUTER_TAG << 1 {
+            Level::Outermost
+        } else if own.hard >= OUTER_TAG {
+            Level::Within(own.hard)
+        } else {
+            return Err("this program's own hard limit of file locks (ulimit -x) is too low");
+        };
+        Ok(Self { registry, level })
+    }
+
+    /// What the processes of this life get.
+    pub(crate) fn of(self, life: Life) -> Pair {
+        let soft = self.value(life);
+        let hard = match self.level {
+            Level::Outermost => soft,
+            Level::Within(hard) => hard,
+        };
+        Pair { soft, hard }
+    }
+
+    /// The number that names this life.
+    pub(crate) fn value(self, life: Life) -> u64 {
+        let within = life.0 & ((1 << LIFE_BITS) - 1);
+        let registry = mixed(self.registry, life.0 >> LIFE_BITS);
+        match self.level {
+            Level::Outermost => OUTER_TAG | (registry >> 26) << LIFE_BITS | within,
+            Level::Within(_) => INNER_TAG | (registry >> 27) << LIFE_BITS | within,
+        }
+    }
+
+    /// The number in which a process with this limit would have our mark.
+    pub(crate) fn read(self, limit: Pair) -> u64 {
+        match self.level {
+            Level::Outermost => limit.hard,
+            Level::Within(_) => limit.soft,
+        }
+    }
+}
+
+/// All bits of the registry's number, other ones for each epoch (the finalizer of SplitMix64, a bijection).
+fn mixed(registry: u64, epoch: u64) -> u64 {
+    let mut bits = registry.wrapping_add(epoch.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    bits = (bits ^ (bits >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    bits = (bits ^ (bits >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    bits ^ (bits >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UNLIMITED: Pair = Pair {
+        soft: u64::MAX,
+        hard: u64::MAX,
+    };
+
+    fn outermost(registry: u64) -> LimitMark {
+        LimitMark::new(UNLIMITED, registry).expect("nothing is set")
+    }
+
+    #[test]
+    fn a_limit_that_somebody_has_set_low_holds_no_mark() {
+        for hard in [0, 7, 1 << 40, INNER_TAG, OUTER_TAG - 1] {
+            let own = Pair { soft: 0, hard };
+            assert!(LimitMark::new(own, 1).is_err(), "{hard:x}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_registry_inside_another_marks_below_it_and_leaves_its_mark_alone(
+            outer: u64, inner: u64, third: u64, lives: [u64; 3],
+        ) {
+            let outer = outermost(outer);
+            let first = outer.of(Life(lives[0]));
+            prop_assert_eq!(first.hard >> 62, 1);
+            let inner = LimitMark::new(first, inner).unwrap();
+            let second = inner.of(Life(lives[1]));
+            prop_assert_eq!(second.soft >> 61, 1);
+            prop_assert!(second.soft < second.hard);
+            prop_assert_eq!(outer.read(second), outer.value(Life(lives[0])));
+            prop_assert_eq!(inner.read(second), inner.value(Life(lives[1])));
+            let third = LimitMark::new(second, third).unwrap().of(Life(lives[2]));
+            prop_assert_eq!(outer.read(third), outer.value(Life(lives[0])));
+        }
+
+        #[test]
+        fn two_lives_of_one_registry_have_two_marks(registry: u64, life in 0..u64::MAX - (1 << 25), apart in 1..1_u64 << 24) {
+            let mark = outermost(registry);
+            prop_assert_ne!(mark.value(Life(life)), mark.value(Life(life + apart)));
+            // After as many as there are bits for, the registry has other ones.
+            prop_assert_ne!(mark.value(Life(life)), mark.value(Life(life + (1 << 24))));
+        }
+
+        #[test]
+        fn what_nobody_has_marked_is_nobodys(registry: u64, life: u64) {
+            let mark = outermost(registry);
+            prop_assert_ne!(mark.read(UNLIMITED), mark.value(Life(life)));
+        }
+    }
+}

@@ -1,0 +1,430 @@
+//! The search for what the members of a session have started: when to look through the processes of the machine, and
+//! what it means that nothing was found.
+//!
+//! A *pass* goes over all processes once, off the reactor's thread, and serves every end that is under way. What it
+//! finds becomes a member, held by a pin of its own. One pass that finds nothing proves little: what forks and exits all
+//! the time can be met by none of its steps. So it takes two passes that are *quiet* (nobody was met, alive or freshly
+//! dead, and no process vanished between being listed and being looked at), or on a machine that is too busy for that
+//! many passes in a row that met nothing that is marked, alive or dead.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::action::Action;
+use super::deadlines::Wake;
+use super::engine::{Machine, Pending};
+use super::ids::OpId;
+use super::life::LifeState;
+use super::member::{Member, Sight};
+use crate::event::{Origin, Reason};
+use crate::report::{SurvivalCause, Survivor};
+use crate::session::{Life, ProcessId, SessionId};
+
+/// How long the first rung of an end waits to hear who is there at all.
+pub(super) const SURVEY_PATIENCE: Duration = Duration::from_millis(250);
+/// How much longer than its policy says an end looks for what it has not seen, when nobody that it knows of lives.
+pub(super) const LAST_PATIENCE: Duration = Duration::from_millis(500);
+/// After this a pass is not waited for: something below `/proc` hangs.
+const PASS_PATIENCE: Duration = Duration::from_secs(2);
+/// So many passes without anything marked stand for two quiet ones.
+const UNMARKED_PASSES: u8 = 16;
+/// So many passes in a row that could not be made are the last.
+const FAILED_PASSES: u8 = 3;
+/// The pause after a pass that was not quiet doubles up to this, ...
+const LONGEST_PAUSE: Duration = Duration::from_millis(50);
+/// ... or this, once SIGKILL has been sent.
+const LONGEST_PAUSE_OF_A_KILL: Duration = Duration::from_millis(10);
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+
+/// The search within one end.
+#[derive(Clone, Debug)]
+pub(crate) struct Search {
+    /// The first pass is over, or was waited for in vain.
+    pub(super) surveyed: bool,
+    /// Until when the first rung waits for it.
+    pub(super) survey_until: Option<Instant>,
+    /// The policy's time is over, and nobody is known to live: until when it is looked on.
+    pub(super) last_until: Option<Instant>,
+    quiet: u8,
+    unmarked: u8,
+    failed: u8,
+    pause: Duration,
+    /// Alive, and not ours to end.
+    pub(super) claims: Vec<Survivor>,
+    /// Who was found last.
+    pub(super) latest: Option<(ProcessId, u32, Arc<[OsString]>)>,
+}
+
+/// What a search has established.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Established {
+    /// Somebody may be there.
+    Nothing,
+    /// Nobody is there.
+    Gone,
+    /// It cannot be looked.
+    Blind,
+}
+
+impl Search {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            surveyed: false,
+            survey_until: now.checked_add(SURVEY_PATIENCE),
+            ..Self::without_survey()
+        }
+    }
+
+    /// The rungs that are taken already were taken without it.
+    pub(super) fn without_survey() -> Self {
+        Self {
+            surveyed: true,
+            survey_until: None,
+            last_until: None,
+            quiet: 0,
+            unmarked: 0,
+            failed: 0,
+            pause: FIRST_PAUSE,
+            claims: Vec::new(),
+            latest: None,
+        }
+    }
+
+    pub(super) fn established(&self) -> Established {
+        if self.quiet >= 2 || self.unmarked >= UNMARKED_PASSES {
+            Established::Gone
+        } else if self.failed >= FAILED_PASSES {
+            Established::Blind
+        } else {
+            Established::Nothing
+        }
+    }
+
+    /// Takes in what a pass has seen of this life. `counts`: nobody of it was known to live when it began. Says how long
+    /// the next one has to wait.
+    fn take(&mut self, seen: &Seen, pass: &Passed, counts: bool, killing: bool) -> Duration {
+        self.surveyed = true;
+        if pass.fate != Fate::Complete {
+            self.quiet = 0;
+            self.unmarked = 0;
+            self.failed = self
+                .failed
+                .saturating_add(u8::from(pass.fate == Fate::Refused));
+            return self.next_pause(killing);
+        }
+        self.failed = 0;
+        let rounds = if counts { pass.rounds } else { 0 };
+        let calm = pass.calm && !seen.living && !seen.freshly_dead;
+        self.quiet = if calm {
+            self.quiet.saturating_add(rounds)
+        } else {
+            0
+        };
+        let unmarked = !seen.living && !seen.marked;
+        self.unmarked = if unmarked {
+            self.unmarked.saturating_add(rounds)
+        } else {
+            0
+        };
+        self.claims.clone_from(&seen.claims);
+        if calm {
+            Duration::ZERO
+        } else {
+            self.next_pause(killing)
+        }
+    }
+
+    fn next_pause(&mut self, killing: bool) -> Duration {
+        let longest = if killing {
+            LONGEST_PAUSE_OF_A_KILL
+        } else {
+            LONGEST_PAUSE
+        };
+        let pause = self.pause.min(longest);
+        self.pause = self.pause.saturating_mul(2).min(LONGEST_PAUSE);
+        pause
+    }
+}
+
+/// What is to be searched for in one pass: the descendants of one life.
+#[derive(Clone, Debug)]
+pub(crate) struct Hunt {
+    pub(crate) life: Life,
+    pub(crate) session: SessionId,
+    /// The lives whose marks count: this one, and those that it has taken over.
+    pub(crate) marks: Vec<Life>,
+    /// When the first of its processes was started, in clock ticks since boot: no descendant is older.
+    pub(crate) since: u64,
+    /// What is found is sent SIGKILL at once, on behalf of this.
+    pub(crate) kill: Option<Reason>,
+    /// Those whose groups are the session's, exited ones among them.
+    pub(crate) leaders: Vec<ProcessId>,
+    /// Those whose children belong to it.
+    pub(crate) parents: Vec<ProcessId>,
+    /// All that are known and have not been seen to exit.
+    pub(crate) members: Vec<ProcessId>,
+}
+
+/// What came of a pass.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Passed {
+    pub(crate) fate: Fate,
+    /// No process vanished between being listed and being looked at.
+    pub(crate) calm: bool,
+    /// A pass in which nothing happened is repeated at once, and both are told together.
+    pub(crate) rounds: u8,
+    pub(crate) seen: BTreeMap<Life, Seen>,
+}
+
+/// How far a pass came.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Over everything.
+    Complete,
+    /// Not to its end in time.
+    #[default]
+    Late,
+    /// Not to its end: no descriptor, no thread, no `/proc`.
+    Refused,
+}
+
+/// What a pass has seen of one life.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Seen {
+    /// Somebody lives, or could not be looked at.
+    pub(crate) living: bool,
+    /// Somebody is dead who was not dead in the pass before.
+    pub(crate) freshly_dead: bool,
+    /// Somebody is there, alive or dead.
+    pub(crate) marked: bool,
+    /// Marked, alive, and not believed.
+    pub(crate) claims: Vec<Survivor>,
+}
+
+/// The pass that is under way, and the next one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Passes {
+    flight: Option<Flight>,
+    /// Who wants one, and from when on.
+    wanted: BTreeMap<Life, Instant>,
+}
+
+#[derive(Clone, Debug)]
+struct Flight {
+    op: OpId,
+    /// The lives that it serves, and whether nobody of them was known to live when it began.
+    lives: BTreeMap<Life, bool>,
+    late_at: Option<Instant>,
+}
+
+impl Passes {
+    /// When [`Wake::Pass`] is to come.
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match &self.flight {
+            Some(flight) => flight.late_at,
+            None => self.wanted.values().min().copied(),
+        }
+    }
+
+    #[cfg(any(test, fuzzing))]
+    pub(super) fn nobody_wants_one(&self) -> bool {
+        self.wanted.is_empty()
+    }
+}
+
+impl Machine {
+    /// Asks for a pass, unless one is under way for this life or has its time.
+    pub(super) fn ensure_pass(&mut self, life: Life, now: Instant) {
+        let flight = self.passes.flight.as_ref();
+        if flight.is_some_and(|flight| flight.lives.contains_key(&life)) {
+            return;
+        }
+        self.passes.wanted.entry(life).or_insert(now);
+        self.start_pass(now);
+    }
+
+    /// Somebody has turned up: what was seen before of its life says nothing any more.
+    pub(super) fn reopen_search(&mut self, process: ProcessId) {
+        let Some(member) = self.members.get(&process) else {
+            return;
+        };
+        let state = self.lives.get_mut(&member.life);
+        let end = state.and_then(|state| state.end.as_mut());
+        if let Some(search) = end.and_then(|end| end.search.as_mut()) {
+            let command_line = Arc::clone(&member.facts.command_line);
+            search.latest = Some((process, member.facts.pid, command_line));
+            search.quiet = 0;
+            search.unmarked = 0;
+        }
+    }
+
+    /// Nothing more is to be known about this life.
+    pub(super) fn forget_passes(&mut self, life: Life) {
+        if self.passes.wanted.remove(&life).is_some() && self.passes.flight.is_none() {
+            self.set_pass_deadline();
+        }
+    }
+
+    fn set_pass_deadline(&mut self) {
+        let at = self.passes.deadline();
+        self.deadlines.set(Wake::Pass, at);
+    }
+
+    /// Begins the next pass, if one is due and none is under way.
+    fn start_pass(&mut self, now: Instant) {
+        let due = self.passes.wanted.values().any(|&at| at <= now);
+        if self.passes.flight.is_some() || !due {
+            self.set_pass_deadline();
+            return;
+        }
+        self.passes.wanted.clear();
+        let mut lives = BTreeMap::new();
+        let mut hunts = Vec::new();
+        for (&life, state) in &self.lives {
+            if state.end.as_ref().is_some_and(|end| end.search.is_some()) {
+                lives.insert(life, !self.anybody_lives(state));
+                hunts.push(self.hunt(life, state));
+            }
+        }
+        if hunts.is_empty() {
+            self.set_pass_deadline();
+            return;
+        }
+        hunts.sort_by_key(|hunt| hunt.life);
+        let op = self.ask(Action::Pass { hunts }, Pending::Pass);
+        self.passes.flight = Some(Flight {
+            op,
+            lives,
+            late_at: now.checked_add(PASS_PATIENCE),
+        });
+        self.set_pass_deadline();
+    }
+
+    /// What is to be searched for on behalf of this life.
+    fn hunt(&self, life: Life, state: &LifeState) -> Hunt {
+        let members: Vec<(ProcessId, &Member)> = state
+            .members
+            .iter()
+            .filter_map(|&process| Some((process, self.members.get(&process)?)))
+            .collect();
+        let led = members
+            .iter()
+            .filter(|(_, member)| member.facts.leads_group);
+        let gone = state.remnants.iter().map(|remnant| remnant.leader);
+        let parents = members.iter().filter(|(_, member)| member.is_searched());
+        let end = state.end.as_ref();
+        Hunt {
+            life,
+            session: state.session,
+            marks: std::iter::once(life)
+                .chain(state.taken_over.iter().copied())
+                .collect(),
+            since: state.since.unwrap_or(0),
+            kill: end
+                .filter(|end| end.ladder.is_killing())
+                .map(|end| end.reason),
+            leaders: led.map(|&(process, _)| process).chain(gone).collect(),
+            parents: parents.map(|&(process, _)| process).collect(),
+            members: members.iter().map(|&(process, _)| process).collect(),
+        }
+    }
+
+    /// The same for somebody who only wants to see: nothing is killed.
+    pub(crate) fn look_around(&self, life: Life) -> Option<Hunt> {
+        let state = self
+            .lives
+            .get(&life)
+            .filter(|state| !state.lingers && state.is_searched())?;
+        Some(Hunt {
+            kill: None,
+            ..self.hunt(life, state)
+        })
+    }
+
+    /// Whether a process of this life is known that has not been seen dead, or is on its way.
+    pub(super) fn anybody_lives(&self, state: &LifeState) -> bool {
+        let lives = |process: &ProcessId| {
+            self.members
+                .get(process)
+                .is_some_and(|member| !member.is_found_dead())
+        };
+        !state.tokens.is_empty() || state.members.iter().any(lives)
+    }
+
+    /// A pass is over.
+    pub(super) fn passed(&mut self, passed: &Passed, now: Instant) {
+        let Some(flight) = self.passes.flight.take() else {
+            return;
+        };
+        let nothing = Seen::default();
+        for (&life, &counts) in &flight.lives {
+            let Some(state) = self.lives.get(&life) else {
+                continue;
+            };
+            let anybody = self.anybody_lives(state);
+            let Some(end) = self
+                .lives
+                .get_mut(&life)
+                .and_then(|state| state.end.as_mut())
+            else {
+                continue;
+            };
+            let killing = end.ladder.is_killing();
+            let Some(search) = &mut end.search else {
+                continue;
+            };
+            let seen = passed.seen.get(&life).unwrap_or(&nothing);
+            let pause = search.take(seen, passed, counts, killing);
+            let open = search.established() == Established::Nothing;
+            // Whoever lives and is known ends the pause by exiting. After SIGKILL it is looked for what escapes it.
+            if open && (!anybody || (killing && seen.living)) {
+                let at = now.checked_add(pause).unwrap_or(now);
+                self.passes.wanted.insert(life, at);
+            }
+        }
+        for life in flight.lives.into_keys() {
+            self.advance_end(life, now);
+        }
+        self.start_pass(now);
+    }
+
+    /// The next pass is due, or the one that is under way late.
+    pub(super) fn pass_due(&mut self, now: Instant) {
+        let late = self
+            .passes
+            .flight
+            .as_ref()
+            .filter(|flight| flight.late_at.is_some_and(|at| at <= now));
+        let Some(flight) = late else {
+            self.start_pass(now);
+            return;
+        };
+        let op = flight.op;
+        self.forget_op(op);
+        self.act(Action::AbandonPass);
+        self.passed(&Passed::default(), now);
+    }
+}
+
+impl Member {
+    /// Dead, found by a search and not registered: nobody has to wait for what its parent does about it.
+    pub(super) fn is_found_dead(&self) -> bool {
+        self.sight == Sight::Dead && self.facts.origin == Origin::Found
+    }
+}
+
+/// What stands in a report for those that were never still enough to be held.
+pub(super) fn still_forking(search: &Search) -> Survivor {
+    let (process, pid, command_line) = match &search.latest {
+        Some((process, pid, command_line)) => (*process, *pid, command_line.to_vec()),
+        None => (ProcessId(0), 0, Vec::new()),
+    };
+    Survivor {
+        process,
+        pid,
+        command_line,
+        cause: SurvivalCause::StillForking,
+    }
+}

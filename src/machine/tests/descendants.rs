@@ -1,0 +1,197 @@
+//! What processes start without telling anybody, and the passes that look for it.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use super::super::{Born, Facts, Fate, Hunt, Input, OpId, Outcome, Passed, Reach, Relation, Seen};
+use super::world::{Body, Proc, Temper, World};
+use crate::containment::Containment;
+use crate::event::Origin;
+use crate::session::ProcessId;
+
+/// How a pass ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sees {
+    /// Everybody is held who was there when it began and still is.
+    All,
+    /// Whoever is there vanishes under its eyes.
+    Glimpses,
+    /// It could not be made.
+    Nothing,
+}
+
+/// A pass under way.
+#[derive(Clone, Debug)]
+pub(super) struct FlightSim {
+    op: OpId,
+    hunts: Vec<Hunt>,
+    /// The hidden processes that lived when it began.
+    there: BTreeSet<ProcessId>,
+}
+
+impl World {
+    /// The n-th living process starts another one, which leaves its group.
+    pub(super) fn fork(&mut self, n: usize) -> bool {
+        let Some(parent) = self.nth_alive(n) else {
+            return false;
+        };
+        let parent = self.procs[&parent].clone();
+        if !parent.leads_group && !parent.found && !parent.hidden {
+            return false;
+        }
+        let process = self.gate.name_found();
+        self.procs.insert(
+            process,
+            Proc {
+                body: Body::Alive,
+                relation: Relation::Stranger,
+                traced: false,
+                unseen: false,
+                leads_group: false,
+                company: false,
+                pinned: false,
+                hidden: true,
+                found: false,
+                started: 0,
+                exited: 0,
+                kills: 0,
+                stops: 0,
+                killable: false,
+                ..parent
+            },
+        );
+        true
+    }
+
+    /// The machine wants a pass.
+    pub(super) fn begin_pass(&mut self, op: OpId, hunts: Vec<Hunt>) -> Option<Outcome> {
+        assert!(self.flight.is_none(), "two passes at once");
+        let hidden = |(_, proc): &(&ProcessId, &Proc)| proc.hidden && proc.body == Body::Alive;
+        let there: BTreeSet<_> = self
+            .procs
+            .iter()
+            .filter(hidden)
+            .map(|(&id, _)| id)
+            .collect();
+        if self.prompt_passes {
+            assert!(there.is_empty(), "nobody has hidden in this world");
+            let passed = Passed {
+                fate: Fate::Complete,
+                calm: true,
+                rounds: 2,
+                ..Passed::default()
+            };
+            return Some(Outcome::Passed(passed));
+        }
+        self.flight = Some(FlightSim { op, hunts, there });
+        None
+    }
+
+    /// It is not waited for any longer.
+    pub(super) fn abandon_pass(&mut self) {
+        assert!(self.flight.take().is_some(), "no pass is under way");
+    }
+
+    pub(super) fn finish_pass(&mut self, sees: Sees) -> bool {
+        let Some(flight) = self.flight.take() else {
+            return false;
+        };
+        if sees == Sees::Nothing {
+            let outcome = Outcome::Passed(Passed {
+                fate: Fate::Refused,
+                ..Passed::default()
+            });
+            self.input(Input::Done {
+                op: flight.op,
+                outcome,
+            });
+            return true;
+        }
+        let mut passed = Passed {
+            fate: Fate::Complete,
+            calm: true,
+            rounds: 1,
+            ..Passed::default()
+        };
+        for hunt in &flight.hunts {
+            let mut seen = Seen::default();
+            let everybody: Vec<(ProcessId, Proc)> = self
+                .procs
+                .iter()
+                .filter(|(_, proc)| hunt.marks.contains(&proc.life))
+                .map(|(&process, proc)| (process, proc.clone()))
+                .collect();
+            for (process, proc) in everybody {
+                let was_there = flight.there.contains(&process);
+                seen.marked |= proc.body != Body::Gone;
+                match (proc.body, proc.hidden) {
+                    (Body::Alive, false) => seen.living = true,
+                    (Body::Alive, true) if was_there && sees == Sees::All => {
+                        seen.living = true;
+                        self.found(process, hunt);
+                    }
+                    (Body::Alive, true) if was_there => passed.calm = false,
+                    (Body::Zombie | Body::Gone, true) if was_there => seen.freshly_dead = true,
+                    (Body::Alive | Body::Zombie | Body::Gone, _) => {}
+                }
+            }
+            passed.seen.insert(hunt.life, seen);
+        }
+        let quiet = |seen: &Seen| !seen.living && !seen.freshly_dead;
+        if passed.calm && passed.seen.values().all(quiet) {
+            passed.rounds = 2;
+        }
+        self.input(Input::Done {
+            op: flight.op,
+            outcome: Outcome::Passed(passed),
+        });
+        true
+    }
+
+    /// A helper holds it, sends SIGKILL where that is asked for, and tells the machine.
+    fn found(&mut self, process: ProcessId, hunt: &Hunt) {
+        let now = self.now;
+        let allowed = self.kill_is_allowed(process);
+        let proc = self.proc(process);
+        proc.hidden = false;
+        proc.found = true;
+        proc.pinned = true;
+        // Of an end that is over it is killed at once, and again with the rest of the next one.
+        proc.stops += 1;
+        if hunt.kill.is_some() {
+            assert!(
+                allowed,
+                "{process:?} is killed where it is found, before its time"
+            );
+            if matches!(proc.temper, Temper::Obedient | Temper::Deaf) {
+                proc.body = Body::Zombie;
+                proc.unseen = true;
+            }
+        }
+        let facts = Facts {
+            pid: u32::try_from(process.0).unwrap() + 100,
+            inode: Some(process.0),
+            relation: Relation::Stranger,
+            leads_group: false,
+            origin: Origin::Found,
+            containment: Containment::Group,
+            reach: Reach::Group,
+            in_a_members_group: false,
+            label: None,
+            command_line: Arc::from([]),
+        };
+        let born = Born {
+            process,
+            life: hunt.life,
+            session: hunt.session,
+            facts: Arc::new(facts),
+            at: now,
+            since: None,
+            raced: false,
+            time_limit: None,
+            reply: None,
+        };
+        // Not with what else there is to see: it is in the mailbox together with the others.
+        self.hand_in(Input::Born(born));
+    }
+}

@@ -1,0 +1,284 @@
+//! All processes of the machine, as far as a search for descendants has to know them.
+//!
+//! For helper threads, never for the reactor: a pass takes milliseconds, and `cmdline` and `environ` can hang.
+
+#![expect(
+    unsafe_code,
+    reason = "rustix has no prlimit that only reads, and takes every group for one that has a number here"
+)]
+
+use std::ffi::OsString;
+use std::fs::File;
+use std::io::{self, Read};
+use std::mem::MaybeUninit;
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, openat, readlinkat, statat};
+use rustix::io::Errno;
+
+use super::parse::{
+    invalid, parse_children, parse_environ, parse_last_pid, parse_limits, parse_list, parse_name,
+    parse_stat,
+};
+use super::procfs::ticks_per_second;
+use crate::limit_mark::Pair;
+use crate::sys::unix::{current_pid, to_pid};
+use crate::sys::vocabulary::{Described, Limits};
+
+/// Of a command line, of an environment, of one of the short files.
+const COMMAND_LINE: u64 = 64 << 10;
+const ENVIRONMENT: u64 = 8 << 20;
+const RECORD: u64 = 64 << 10;
+
+/// Room for the entries of one call: about a thousand processes.
+const LISTED_AT_ONCE: usize = 32 << 10;
+
+/// `RLIMIT_LOCKS`, which the libc crate has under another type on each C library.
+pub(crate) const LIMIT_OF_MARK: u32 = 10;
+
+/// The processes that `/proc` shows.
+#[derive(Debug)]
+pub(crate) struct ProcessTable {
+    proc: OwnedFd,
+    /// Where the kernel says which number it gave last.
+    load: Option<OwnedFd>,
+}
+
+impl ProcessTable {
+    /// Opens it: two descriptors.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` without `/proc`, `Unsupported` if it belongs to another pid namespace; `EMFILE`, `ENFILE`, `ENOMEM`.
+    pub(crate) fn open() -> io::Result<Self> {
+        let dir = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let proc = openat(CWD, "/proc", dir, Mode::empty())?;
+        let ours = readlinkat(&proc, "self", Vec::new())?;
+        if ours.as_bytes() != current_pid().to_string().as_bytes() {
+            return Err(io::Error::new(
+                io::ErrorKind::Unsupported,
+                "/proc belongs to another pid namespace",
+            ));
+        }
+        let load = openat(
+            &proc,
+            "loadavg",
+            OFlags::RDONLY | OFlags::CLOEXEC,
+            Mode::empty(),
+        );
+        Ok(Self {
+            proc,
+            load: load.ok(),
+        })
+    }
+
+    /// All pids, ascending, as they are while this runs.
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE`, `ENFILE`, `ENOMEM`.
+    pub(crate) fn list(&self, into: &mut Vec<u32>) -> io::Result<()> {
+        into.clear();
+        let dir = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // Of its own: the position in a directory belongs to the open file.
+        let dir = openat(&self.proc, ".", dir, Mode::empty())?;
+        let mut buffer = vec![MaybeUninit::uninit(); LISTED_AT_ONCE];
+        let mut entries = RawDir::new(dir, &mut buffer);
+        while let Some(entry) = entries.next() {
+            into.extend(pid_of(entry?.file_name().to_bytes()));
+        }
+        Ok(())
+    }
+
+    /// The number that was given last, to a process or a thread; the next is a higher one, or a low one again.
+    pub(crate) fn newest(&self) -> Option<u32> {
+        let mut text = [0; 128];
+        let length = rustix::io::pread(self.load.as_ref()?, &mut text, 0).ok()?;
+        parse_last_pid(text.get(..length)?)
+    }
+
+    /// The limit that holds the mark; `Refused` for a process of another user, unless we may do anything.
+    pub(crate) fn limits(&self, pid: u32) -> Limits {
+        let mut limit = libc::rlimit64 {
+            rlim_cur: 0,
+            rlim_max: 0,
+        };
+        let Ok(raw) = to_pid(pid) else {
+            return Limits::Gone;
+        };
+        // SAFETY: the new limit is absent, and the old one is written to memory that is valid for it. By number and not by
+        // the C library's function, whose type for the resource differs.
+        let answer = unsafe {
+            libc::syscall(
+                libc::SYS_prlimit64,
+                raw.as_raw_pid(),
+                LIMIT_OF_MARK,
+                std::ptr::null::<libc::rlimit64>(),
+                &raw mut limit,
+            )
+        };
+        if answer == 0 {
+            return Limits::Read(Pair {
+                soft: limit.rlim_cur,
+                hard: limit.rlim_max,
+            });
+        }
+        match Errno::from_io_error(&io::Error::last_os_error()) {
+            Some(Errno::SRCH) => Limits::Gone,
+            Some(_) | None => Limits::Refused,
+        }
+    }
+
+    /// The same from its file, which shows it for every user's processes, and costs ten times as much.
+    pub(crate) fn limits_by_file(&self, pid: u32) -> Limits {
+        match self.read(pid, "limits", RECORD) {
+            Ok(text) => match parse_limits(&text) {
+                Some((soft, hard)) => Limits::Read(Pair { soft, hard }),
+                None => Limits::Refused,
+            },
+            Err(error) if is_no_such(&error) => Limits::Gone,
+            Err(_) => Limits::Refused,
+        }
+    }
+
+    /// The process group; `None` for one that is gone or has a group outside of our pid namespace.
+    pub(crate) fn group(&self, pid: u32) -> Option<u32> {
+        let raw = to_pid(pid).ok()?.as_raw_pid();
+        // SAFETY: the call takes a number and touches no memory.
+        let group = unsafe { libc::getpgid(raw) };
+        u32::try_from(group).ok().filter(|group| *group > 0)
+    }
+
+    /// The children of all threads of a process; none where the kernel does not tell (`CONFIG_PROC_CHILDREN`).
+    pub(crate) fn children(&self, pid: u32, into: &mut Vec<u32>) {
+        let dir = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let Ok(threads) = openat(&self.proc, format!("{pid}/task"), dir, Mode::empty()) else {
+            return;
+        };
+        let mut buffer = vec![MaybeUninit::uninit(); LISTED_AT_ONCE / 8];
+        let mut entries = RawDir::new(threads, &mut buffer);
+        while let Some(Ok(entry)) = entries.next() {
+            let Some(thread) = pid_of(entry.file_name().to_bytes()) else {
+                continue;
+            };
+            if let Ok(text) = self.read(pid, &format!("task/{thread}/children"), ENVIRONMENT) {
+                into.extend(parse_children(&text));
+            }
+        }
+    }
+
+    /// Where a process comes from. Hold a pin before, and see that it lives afterwards.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT`, `ESRCH`, if it is gone or hidden; `EMFILE`, `ENFILE`, `ENOMEM`.
+    pub(crate) fn describe(&self, pid: u32) -> io::Result<Described> {
+        let text = self.read(pid, "stat", RECORD)?;
+        let stat = parse_stat(&text).ok_or_else(|| invalid("stat"))?;
+        // Of a process that may not be read by others the files are root's.
+        let user = statat(&self.proc, format!("{pid}"), AtFlags::empty())?.st_uid;
+        Ok(Described {
+            parent: stat.parent,
+            group: stat.group,
+            start_ticks: stat.start_ticks,
+            user,
+            name: parse_name(&text),
+        })
+    }
+
+    /// Program and arguments; empty for a zombie. May hang.
+    pub(crate) fn command_line(&self, pid: u32) -> Vec<OsString> {
+        let line = self.read(pid, "cmdline", COMMAND_LINE).unwrap_or_default();
+        parse_list(&line)
+    }
+
+    /// The value of a variable as it was when the program began; `None` if it is not set, or not ours to read. May hang.
+    pub(crate) fn variable(&self, pid: u32, name: &str) -> Option<OsString> {
+        let environ = self.read(pid, "environ", ENVIRONMENT).ok()?;
+        let mut all = parse_environ(&environ).into_iter();
+        all.find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+
+    fn read(&self, pid: u32, file: &str, limit: u64) -> io::Result<Vec<u8>> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = openat(&self.proc, format!("{pid}/{file}"), flags, Mode::empty())?;
+        let mut bytes = Vec::new();
+        File::from(file).take(limit).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+}
+
+/// Marks a process that is pinned. It keeps what it has started before unmarked.
+///
+/// # Errors
+///
+/// `ESRCH` if it was reaped; `EPERM` if it runs as somebody else, or has a lower hard limit.
+pub(crate) fn mark_limit(pid: u32, mark: Pair) -> io::Result<()> {
+    let limit = libc::rlimit64 {
+        rlim_cur: mark.soft,
+        rlim_max: mark.hard,
+    };
+    let pid = to_pid(pid)?.as_raw_pid();
+    // SAFETY: the new limit is valid for reading, and the old one is not asked for.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            pid,
+            LIMIT_OF_MARK,
+            &raw const limit,
+            std::ptr::null_mut::<libc::rlimit64>(),
+        )
+    };
+    if answer == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}
+
+/// The limit that this process has itself.
+pub(crate) fn own_limit() -> Pair {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Locks);
+    Pair {
+        soft: limit.current.unwrap_or(u64::MAX),
+        hard: limit.maximum.unwrap_or(u64::MAX),
+    }
+}
+
+/// When a pinned process was started, in clock ticks since boot.
+///
+/// # Errors
+///
+/// Those of [`ProcessTable::open`] and [`ProcessTable::describe`].
+pub(crate) fn start_of(pid: u32) -> io::Result<u64> {
+    Ok(ProcessTable::open()?.describe(pid)?.start_ticks)
+}
+
+/// Whether orphans come to this process: it is the first of its pid namespace, or has asked for them.
+pub(crate) fn adopts_orphans() -> bool {
+    current_pid() == 1 || rustix::process::child_subreaper().is_ok_and(|asked| asked.is_some())
+}
+
+/// Now, in clock ticks since boot, as the kernel counts the starts of processes.
+pub(crate) fn ticks_since_boot() -> u64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
+    let per_second = ticks_per_second();
+    seconds * per_second + nanos * per_second / 1_000_000_000
+}
+
+fn is_no_such(error: &io::Error) -> bool {
+    matches!(
+        Errno::from_io_error(error),
+        Some(Errno::NOENT | Errno::SRCH)
+    )
+}
+
+fn pid_of(name: &[u8]) -> Option<u32> {
+    let first = name.first()?;
+    if !first.is_ascii_digit() {
+        return None;
+    }
+    std::str::from_utf8(name).ok()?.parse().ok()
+}
