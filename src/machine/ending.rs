@@ -299,7 +299,7 @@ impl Machine {
         let Some(search) = search else { return false };
         let wanted = nobody || !search.surveyed;
         let mut waits = None;
-        if !nobody && !search.surveyed {
+        if !search.surveyed {
             waits = search.survey_until.filter(|&until| until > now);
             search.surveyed = waits.is_none();
         }

@@ -17,7 +17,7 @@ use super::deadlines::Wake;
 use super::engine::{Machine, Pending};
 use super::ids::OpId;
 use super::life::LifeState;
-use super::member::{Member, Sight};
+use super::member::{Member, Reach, Sight};
 use crate::event::{Origin, Reason};
 use crate::report::{SurvivalCause, Survivor};
 use crate::session::{Life, ProcessId, SessionId};
@@ -157,6 +157,10 @@ pub(crate) struct Hunt {
     pub(crate) marks: Vec<Life>,
     /// When the first of its processes was started, in clock ticks since boot: no descendant is older.
     pub(crate) since: u64,
+    /// Some of its processes were marked in their limits a moment after their start, or not at all.
+    pub(crate) marked_late: bool,
+    /// It is the first pass of this end.
+    pub(crate) survey: bool,
     /// What is found is sent SIGKILL at once, on behalf of this.
     pub(crate) kill: Option<Reason>,
     /// Those whose groups are the session's, exited ones among them.
@@ -322,6 +326,10 @@ impl Machine {
                 .chain(state.taken_over.iter().copied())
                 .collect(),
             since: state.since.unwrap_or(0),
+            marked_late: state.reach != Some(Reach::MarkAndGroup),
+            survey: end
+                .and_then(|end| end.search.as_ref())
+                .is_none_or(|search| !search.surveyed),
             kill: end
                 .filter(|end| end.ladder.is_killing())
                 .map(|end| end.reason),

@@ -82,6 +82,8 @@ struct Remembered {
     dead: HashMap<Life, HashSet<(u32, Option<u64>)>>,
     /// Of another user, and without a mark, by number and identity.
     foreign: HashMap<u32, u64>,
+    /// Without any mark, and known for it since the pass before: nobody gets the variable later.
+    unmarked: HashSet<u32>,
 }
 
 /// On a helper's thread.
@@ -104,6 +106,10 @@ pub(crate) fn look_for(
     let mut seen = memory.seen.lock().unwrap_or_else(PoisonError::into_inner);
     let hunted = |life: &Life| prey.iter().any(|prey| prey.hunt.life == *life);
     seen.dead.retain(|life, _| hunted(life));
+    if prey.iter().any(|prey| prey.hunt.survey) {
+        // Of the last end, which may have been an hour ago.
+        seen.unmarked.clear();
+    }
     let Ok(table) = ProcessTable::open() else {
         return refused();
     };
@@ -222,6 +228,8 @@ impl<'a> Round<'a> {
         if self.table.list(&mut pids).is_err() {
             return refused();
         }
+        let listed = |pid: &u32| pids.binary_search(pid).is_ok();
+        self.remembered.unmarked.retain(listed);
         let mut met = false;
         for &pid in &pids {
             met |= self.visit(pid, children.get(&pid).copied());
@@ -292,17 +300,49 @@ impl<'a> Round<'a> {
         self.marks.get(&mark.read(limits?)).copied()
     }
 
-    /// Without the limit mark everybody's environment has to be read.
-    fn named(&self, pid: u32) -> Option<usize> {
-        if self.shared.plan.limit_mark.is_some() || self.shared.plan.owner.is_none() {
+    /// Who has no limit mark may have the variable: where there are no limit marks, and where a member was marked a moment
+    /// after its start, and may have started another one before.
+    fn named(&mut self, pid: u32) -> Option<usize> {
+        let late = |prey: &Prey| prey.hunt.marked_late;
+        if self.shared.plan.owner.is_none() || !self.prey.iter().any(late) {
             return None;
         }
-        (0..self.prey.len()).find(|&prey| self.names(pid, prey))
+        if self.remembered.unmarked.contains(&pid) {
+            return None;
+        }
+        // Nobody's environment is read who is older than the session: it takes a lock that can be held for long.
+        let since = self.prey.iter().map(|prey| prey.hunt.since).min();
+        let is_young = |found: &Described| Some(found.start_ticks) >= since;
+        let named = if self.table.describe(pid).is_ok_and(|found| is_young(&found)) {
+            let named = (0..self.prey.len()).find(|&prey| self.names(pid, prey));
+            // The dead have no environment. One who has died a moment ago may have left a child.
+            if named.is_none()
+                && self
+                    .table
+                    .describe(pid)
+                    .map_or(true, |found| found.is_zombie)
+            {
+                self.passed.calm = false;
+            }
+            named
+        } else {
+            None
+        };
+        if named.is_none() {
+            self.remembered.unmarked.insert(pid);
+        }
+        named
     }
 
     /// Whether the environment of a process names this life.
     fn names(&self, pid: u32, prey: usize) -> bool {
-        let Some(value) = self.table.variable(pid, mark::VARIABLE) else {
+        if self.memory.hanging.contains(&pid) {
+            return false;
+        }
+        self.memory.reading.store(pid, Ordering::SeqCst);
+        let value = self.table.variable(pid, mark::VARIABLE);
+        self.memory.reading.store(0, Ordering::SeqCst);
+        let Some(value) = value else {
             return false;
         };
         let ours = |token: &mark::Token| {
@@ -415,7 +455,7 @@ impl<'a> Round<'a> {
 
     /// What is known of a process that a pin holds.
     fn sighting(&mut self, pid: u32, described: &Described, hint: Hint) -> Sighting {
-        let prey = &self.prey[hint.prey];
+        let prey: &'a Prey = &self.prey[hint.prey];
         let limits = match self.table.limits(pid) {
             Limits::Read(limits) => Some(limits),
             Limits::Refused => match self.table.limits_by_file(pid) {
@@ -433,7 +473,8 @@ impl<'a> Round<'a> {
         let parent = prey.parents.iter().find(member);
         let marked = self.marked(limits) == Some(hint.prey);
         let young_enough = described.start_ticks >= prey.hunt.since;
-        let variable = self.named(pid).map(|index| index == hint.prey);
+        // Asked for by whoever has no other mark; nobody was remembered as unmarked who was found by it.
+        let variable = (!marked && !in_group && !hint.child).then(|| self.names(pid, hint.prey));
         let users_of_members = || {
             let users = prey.members.iter().filter(|core| is_alive(core));
             users.filter_map(|core| self.table.describe(core.facts.pid).ok())

@@ -161,6 +161,8 @@ pub(crate) struct Described {
     /// 0 if it lies outside of our pid namespace.
     pub(crate) group: u32,
     pub(crate) start_ticks: u64,
+    /// Its first thread has ended; others may go on.
+    pub(crate) is_zombie: bool,
     /// Its effective user; that of the super-user also for one whose files are not for others.
     pub(crate) user: u32,
     /// What the kernel calls the program, cut at 15 bytes.

@@ -181,6 +181,7 @@ impl ProcessTable {
             parent: stat.parent,
             group: stat.group,
             start_ticks: stat.start_ticks,
+            is_zombie: stat.state == 'Z',
             user,
             name: parse_name(&text),
         })
