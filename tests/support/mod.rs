@@ -26,6 +26,7 @@
     reason = "no test file uses all of it"
 )]
 
+pub(crate) mod adversary;
 mod harness;
 mod leak;
 mod pipes;

@@ -1,0 +1,291 @@
+//! Programs that try to get away. Each is bounded in count and in time: it ends by itself after [`LIFETIME`].
+//!
+//! They hold the write end of a pipe, most of them their standard output: once that reads as ended, nobody of them is
+//! left, whatever they have done to their group, their environment and their limits.
+
+#![allow(
+    unsafe_code,
+    reason = "no safe crate forks without exec, which is how one gets away"
+)]
+
+use std::fs::File;
+use std::io::Read as _;
+use std::os::fd::AsRawFd as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use super::pipes::role;
+use super::roles::{argument, say};
+use super::wait::{LONG_ENOUGH, holds_within, let_pass, ms, now};
+
+/// After this a program of this file ends by itself.
+const LIFETIME: Duration = Duration::from_secs(20);
+
+/// How many generations of a comet there are, and how long each lives. They stay zombies until pid 1 sees to them: there
+/// must not be too many.
+const GENERATIONS: u32 = 20_000;
+const GENERATION: Duration = Duration::from_micros(200);
+
+/// What a fork is in each of the two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Side {
+    Child,
+    Parent,
+}
+
+/// Forks without exec. The roles are programs of one thread.
+fn fork() -> Side {
+    // SAFETY: there is no other thread whose locks the copy could find held.
+    match unsafe { libc::fork() } {
+        0 => Side::Child,
+        -1 => leave(9),
+        _ => Side::Parent,
+    }
+}
+
+/// Ends without running anything.
+fn leave(code: i32) -> ! {
+    // SAFETY: it ends this process and touches no memory.
+    unsafe { libc::_exit(code) }
+}
+
+fn new_session() {
+    // SAFETY: the call takes no argument.
+    unsafe { libc::setsid() };
+}
+
+/// Stays until its lifetime is over.
+fn linger() -> ! {
+    let until = now() + LIFETIME;
+    while now() < until {
+        let_pass(ms(100));
+    }
+    leave(0);
+}
+
+/// Forks, lets the child go on in a session of its own, and exits; the child does the same, and so on. The first stays,
+/// if it is told to.
+pub(crate) fn comet() {
+    let stays = argument(0) == "stays";
+    say("ready");
+    if stays && fork() == Side::Parent {
+        linger();
+    }
+    for _ in 0..GENERATIONS {
+        if fork() == Side::Parent {
+            leave(0);
+        }
+        new_session();
+        let_pass(GENERATION);
+    }
+    leave(0);
+}
+
+/// Two of a kind for each one, down to so many generations: 2^n in all.
+pub(crate) fn fork_bomb() {
+    let generations: u32 = argument(0).parse().expect("a number");
+    assert!(generations <= 8, "it is to be survived");
+    for _ in 0..generations {
+        fork();
+        if argument(1) == "scatter" && fork() == Side::Parent {
+            new_session();
+        }
+    }
+    say("ready");
+    linger();
+}
+
+/// A daemon as in the books: two forks, a session of its own. Says its pid, and that the way to it is gone.
+pub(crate) fn daemon() {
+    if fork() == Side::Parent {
+        // Its zombie is for whoever waits for us.
+        linger_or_leave();
+    }
+    new_session();
+    if fork() == Side::Parent {
+        leave(0);
+    }
+    say("ready");
+    say(std::process::id());
+    linger();
+}
+
+/// The same, and of all that could tell where it comes from only the limit is left.
+pub(crate) fn thorough_daemon() {
+    if fork() == Side::Parent {
+        linger_or_leave();
+    }
+    new_session();
+    if fork() == Side::Parent {
+        leave(0);
+    }
+    say("ready");
+    say(std::process::id());
+    forget_everything();
+}
+
+/// Becomes a program with an empty environment that holds its output alone.
+fn forget_everything() -> ! {
+    let error = Command::new("/bin/sleep")
+        .arg(LIFETIME.as_secs().to_string())
+        .env_clear()
+        .current_dir("/")
+        .stdin(Stdio::null())
+        .stderr(Stdio::null())
+        .exec();
+    panic!("sleep cannot be run: {error}");
+}
+
+/// The same once more, and without the limit's mark: nothing is left that could be seen from outside.
+pub(crate) fn vanishing_daemon() {
+    lower_own_mark();
+    thorough_daemon();
+}
+
+/// As `ulimit -x 7` does.
+pub(crate) fn lower_own_mark() {
+    set_locks(0, 7, 7);
+}
+
+fn set_locks(pid: i32, soft: u64, hard: u64) {
+    let limit = libc::rlimit64 {
+        rlim_cur: soft,
+        rlim_max: hard,
+    };
+    // SAFETY: the limit is valid for reading, and the old one is not asked for.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            pid,
+            10,
+            &raw const limit,
+            std::ptr::null_mut::<libc::rlimit64>(),
+        )
+    };
+    assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// The limit that can hold a mark: soft and hard.
+pub(crate) fn own_locks() -> (u64, u64) {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Locks);
+    (
+        limit.current.unwrap_or(u64::MAX),
+        limit.maximum.unwrap_or(u64::MAX),
+    )
+}
+
+/// Puts its own mark on the process that is its first argument.
+pub(crate) fn frames_a_stranger() {
+    let (soft, hard) = own_locks();
+    let stranger = argument(0).parse().expect("a pid");
+    set_locks(stranger, soft, hard);
+    say("ready");
+    linger();
+}
+
+fn linger_or_leave() -> ! {
+    if std::env::args().nth(2).is_some_and(|word| word == "stays") {
+        linger();
+    }
+    leave(0);
+}
+
+/// Its first thread ends while another lives on: state Z to whoever reads it in /proc, and alive.
+pub(crate) fn headless() {
+    std::thread::spawn(|| {
+        say("ready");
+        linger();
+    });
+    // SAFETY: it ends this thread alone, whose stack nobody else refers to.
+    unsafe { libc::syscall(libc::SYS_exit, 0) };
+}
+
+/// Becomes another program from a thread that is not the first: its number goes on, its threads are gone.
+pub(crate) fn executes_from_a_thread() {
+    let become_another = || {
+        let error = role("lingers").exec();
+        panic!("a role can be started: {error}");
+    };
+    drop(std::thread::spawn(become_another).join());
+    leave(9);
+}
+
+/// Says that it is ready, with its pid, and stays.
+pub(crate) fn lingers() {
+    say("ready");
+    say(std::process::id());
+    linger();
+}
+
+/// Starts a child in a pid namespace of its own, and stays.
+pub(crate) fn namespace_owner() {
+    // SAFETY: the call takes flags and touches no memory.
+    let result = unsafe { libc::unshare(libc::CLONE_NEWPID) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    if fork() == Side::Child {
+        // The first of its namespace.
+        if fork() == Side::Child {
+            new_session();
+            say("ready");
+        }
+        linger();
+    }
+    linger();
+}
+
+/// Obeys SIGTERM, and has a child that does not.
+pub(crate) fn wrapper_of_a_deaf_server() {
+    if fork() == Side::Child {
+        super::ignore_signal(libc::SIGTERM);
+        new_session();
+        say("ready");
+        say(std::process::id());
+        linger();
+    }
+    linger();
+}
+
+/// A child stops itself; its parent stays.
+pub(crate) fn parent_of_a_stopped_child() {
+    if fork() == Side::Child {
+        new_session();
+        say("ready");
+        say(std::process::id());
+        // SAFETY: the call takes a signal's number.
+        unsafe { libc::raise(libc::SIGSTOP) };
+        linger();
+    }
+    linger();
+}
+
+/// Whether everybody who held the other end is gone, within `limit`.
+pub(crate) fn is_abandoned(output: &mut File, limit: Duration) -> bool {
+    rustix::io::ioctl_fionbio(&*output, true).expect("a pipe");
+    let mut byte = [0; 256];
+    holds_within(limit, || {
+        loop {
+            match output.read(&mut byte) {
+                Ok(0) => return true,
+                Ok(_) => {}
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => return false,
+                Err(error) => panic!("pipe {}: {error}", output.as_raw_fd()),
+            }
+        }
+    })
+}
+
+/// The same of those that a clean report says are gone: now.
+#[track_caller]
+pub(crate) fn assert_abandoned(output: &mut File) {
+    assert!(
+        is_abandoned(output, Duration::ZERO),
+        "somebody lives, and holds the pipe"
+    );
+}
+
+/// What was not promised to end has to go as well.
+#[track_caller]
+pub(crate) fn await_abandoned(output: &mut File) {
+    assert!(is_abandoned(output, LONG_ENOUGH), "somebody lives for ever");
+}
