@@ -262,10 +262,6 @@ fn hunt_comets() {
         let report = registry
             .end_session_with(1, &StopPolicy::immediate())
             .works();
-        eprintln!(
-            "round {round} {stays}: {}",
-            report.to_string().lines().next().unwrap_or_default()
-        );
         if report.is_clean() {
             tree.assert_gone();
             ended += 1;

@@ -84,6 +84,8 @@ struct Remembered {
     foreign: HashMap<u32, u64>,
     /// Without any mark, and known for it since the pass before: nobody gets the variable later.
     unmarked: HashSet<u32>,
+    /// Somebody new was met in the pass before, and was killed: there may be more behind it.
+    restless: bool,
 }
 
 /// On a helper's thread.
@@ -109,6 +111,7 @@ pub(crate) fn look_for(
     if prey.iter().any(|prey| prey.hunt.survey) {
         // Of the last end, which may have been an hour ago.
         seen.unmarked.clear();
+        seen.restless = false;
     }
     let Ok(table) = ProcessTable::open() else {
         return refused();
@@ -222,6 +225,13 @@ impl<'a> Round<'a> {
         for prey in self.prey {
             self.passed.seen.insert(prey.hunt.life, Seen::default());
         }
+        let killing = self.prey.iter().any(|prey| prey.hunt.kill.is_some());
+        let newest = self.table.newest();
+        let mut met = false;
+        if let (true, true, Some(newest)) = (self.remembered.restless, killing, newest) {
+            // Before the list, which is long where something has left thousands of zombies.
+            met |= self.chase(newest);
+        }
         let children = self.children();
         let newest = self.table.newest();
         let mut pids = std::mem::take(&mut self.pids);
@@ -230,15 +240,14 @@ impl<'a> Round<'a> {
         }
         let listed = |pid: &u32| pids.binary_search(pid).is_ok();
         self.remembered.unmarked.retain(listed);
-        let mut met = false;
         for &pid in &pids {
             met |= self.visit(pid, children.get(&pid).copied());
         }
         self.pids = pids;
-        let killing = self.prey.iter().any(|prey| prey.hunt.kill.is_some());
         if let (true, true, Some(newest)) = (met, killing, newest) {
             self.chase(newest);
         }
+        self.remembered.restless = met;
         std::mem::take(&mut self.passed)
     }
 
@@ -408,22 +417,19 @@ impl<'a> Round<'a> {
                 return false;
             }
         };
+        if !matches!(pin.is_dead(), Ok(false)) {
+            self.note_dead(&pin, hint.prey);
+            return false;
+        }
         let Ok(described) = self.table.describe(pid) else {
             self.passed.calm = false;
             return false;
         };
         let sighting = self.sighting(pid, &described, hint);
-        match pin.is_dead() {
-            Ok(false) => {}
-            Ok(true) | Err(_) => {
-                let news = (pid, pin.identity().inode);
-                let life = self.prey[hint.prey].hunt.life;
-                let fresh = self.remembered.dead.entry(life).or_default().insert(news);
-                let seen = self.seen(hint.prey);
-                seen.marked = true;
-                seen.freshly_dead |= fresh;
-                return false;
-            }
+        // Alive after it was read: what was read is about the one that is held.
+        if !matches!(pin.is_dead(), Ok(false)) {
+            self.note_dead(&pin, hint.prey);
+            return false;
         }
         let verdict = match sighting.judge() {
             Verdict::AskVariable => {
@@ -451,6 +457,16 @@ impl<'a> Round<'a> {
                 true
             }
         }
+    }
+
+    /// Somebody for whom something spoke is dead. It counts as one of them, whatever it was: that is never too little.
+    fn note_dead(&mut self, pin: &Pin, prey: usize) {
+        let news = (pin.pid(), pin.identity().inode);
+        let life = self.prey[prey].hunt.life;
+        let fresh = self.remembered.dead.entry(life).or_default().insert(news);
+        let seen = self.seen(prey);
+        seen.marked = true;
+        seen.freshly_dead |= fresh;
     }
 
     /// What is known of a process that a pin holds.
@@ -605,9 +621,10 @@ impl<'a> Round<'a> {
     }
 
     /// What forks, lets its child leave and exits, for ever, is a step ahead of every list. Its next number is one of
-    /// the newest.
-    fn chase(&mut self, since: u32) {
+    /// the newest. Says whether anybody was met.
+    fn chase(&mut self, since: u32) -> bool {
         let mut last = since;
+        let mut met = false;
         let began = clock::now();
         let mut met_at = began;
         loop {
@@ -615,7 +632,7 @@ impl<'a> Round<'a> {
             let over = now.saturating_duration_since(began) > CHASE
                 || now.saturating_duration_since(met_at) > LOST_TRACK;
             let Some(newest) = self.table.newest().filter(|_| !over) else {
-                return;
+                return met;
             };
             if newest == last {
                 std::thread::yield_now();
@@ -626,13 +643,44 @@ impl<'a> Round<'a> {
             } else {
                 newest
             };
-            for pid in from..=newest {
-                if self.visit(pid, None) {
+            // The newest first: the others have most likely gone on.
+            for pid in (from..=newest).rev() {
+                if self.seize(pid).unwrap_or_else(|| self.visit(pid, None)) {
                     met_at = clock::now();
+                    met = true;
                 }
             }
             last = newest;
         }
+    }
+
+    /// The same as a visit for a number that is new since a moment, by system calls alone: what is read in files comes too
+    /// late for one that lives for some microseconds. `None`: it takes a closer look.
+    fn seize(&mut self, pid: u32) -> Option<bool> {
+        let asks = self.shared.plan.spare.is_some();
+        if asks || self.known.contains_key(&pid) || self.taken_in.contains(&pid) {
+            return None;
+        }
+        let Limits::Read(limits) = self.table.limits(pid) else {
+            return None;
+        };
+        let prey = self.marked(Some(limits))?;
+        let pin = Pin::open(pid, &self.shared.facilities).ok()?;
+        let (parent, user) = pin.parent_and_user()?;
+        let described = Described {
+            parent,
+            group: self.table.group(pid)?,
+            start_ticks: sys::ticks_since_boot(),
+            is_zombie: false,
+            user,
+            name: OsString::new(),
+        };
+        let sighting = self.sighting(pid, &described, Hint { prey, child: false });
+        if sighting.judge() != Verdict::Member || !matches!(pin.is_dead(), Ok(false)) {
+            return None;
+        }
+        self.take_in(pin, prey, &described, sighting.in_group);
+        Some(true)
     }
 }
 

@@ -13,6 +13,8 @@ use crate::exit::Status;
 
 /// `PIDFD_INFO_PID`: the numbers of the process and its parent. Always told of a process that was not reaped.
 const PID: u64 = 1 << 0;
+/// `PIDFD_INFO_CREDS`: its users and groups.
+const CREDS: u64 = 1 << 1;
 /// `PIDFD_INFO_EXIT`: the wait status, once the process was reaped.
 pub(super) const EXIT: u64 = 1 << 3;
 /// `PIDFD_INFO_SUPPORTED_MASK` (6.19): what this kernel can tell.
@@ -69,6 +71,21 @@ pub(super) fn parent(pidfd: BorrowedFd<'_>) -> io::Result<u32> {
         return Err(Errno::SRCH.into());
     }
     Ok(info.parent)
+}
+
+/// The parent, 0 if that lies outside of our pid namespace, and the effective user of a process that was not reaped.
+///
+/// # Errors
+///
+/// Those of [`parent`].
+pub(super) fn parent_and_user(pidfd: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
+    let info = ask(pidfd, PID | CREDS)?;
+    if info.mask & (PID | CREDS) != PID | CREDS {
+        return Err(Errno::SRCH.into());
+    }
+    // Real user and group, then the effective user.
+    let [_, _, user, ..] = info.credentials;
+    Ok((info.parent, user))
 }
 
 fn ask(pidfd: BorrowedFd<'_>, mask: u64) -> io::Result<PidfdInfo> {

@@ -10,6 +10,7 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::facilities::Facilities;
+use super::info;
 use super::wait::{Collected, collect};
 use crate::sys::unix::{Lifeline, poll_now, sleep_until, to_pid};
 use crate::sys::vocabulary::Woken;
@@ -92,6 +93,12 @@ impl Pin {
     /// `ENOMEM`.
     pub(crate) fn is_dead(&self) -> io::Result<bool> {
         Ok(!self.poll()?.is_empty())
+    }
+
+    /// Its parent, 0 if that lies outside of our pid namespace, and the user that it runs as, without `/proc`. `None`
+    /// before Linux 6.13, and once it was reaped.
+    pub(crate) fn parent_and_user(&self) -> Option<(u32, u32)> {
+        info::parent_and_user(self.fd()).ok()
     }
 
     /// `IN` once it has ended, `HUP` as well once it was reaped (by then the number may be anybody's).
