@@ -1,6 +1,7 @@
 //! [`Builder`]: how a registry is set up.
 
 use std::borrow::Cow;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::capabilities::{Capabilities, Capability};
@@ -9,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limit_mark::LimitMark;
 use crate::limits::Limits;
 use crate::mark;
-use crate::plan::{Owner, Plan, Spare};
+use crate::plan::{CgroupPlan, Owner, Plan, Spare};
 use crate::reactor::{self, Config};
 use crate::registry::{Inner, OnDrop, Registry};
 use crate::stop::StopPolicy;
@@ -44,6 +45,8 @@ pub struct Builder {
     thread_name: String,
     limit_mark: bool,
     spare: Option<Spare>,
+    cgroup_parent: Option<PathBuf>,
+    subreaper: bool,
     mask: Mask,
     unknown_facility: Option<String>,
 }
@@ -63,6 +66,8 @@ impl Default for Builder {
             thread_name: "procession".to_owned(),
             limit_mark: true,
             spare: None,
+            cgroup_parent: None,
+            subreaper: false,
             mask: Mask::default(),
             unknown_facility: None,
         }
@@ -77,8 +82,6 @@ impl Builder {
     }
 
     /// How processes are contained: this tier, or [`build`](Self::build) fails. Default: [`Containment::Group`].
-    ///
-    /// `Leader` and `Group` work today.
     pub fn containment(mut self, tier: Containment) -> Self {
         self.containment = tier;
         self.exactly = true;
@@ -89,6 +92,29 @@ impl Builder {
     pub fn containment_up_to(mut self, tier: Containment) -> Self {
         self.containment = tier;
         self.exactly = false;
+        self
+    }
+
+    /// The cgroup below which the cgroups of sessions are made, for [`Containment::Cgroup`]: a directory of a mounted cgroup v2
+    /// hierarchy that this program may write to. Default: the cgroup that this program is in. Linux.
+    ///
+    /// A directory that systemd has delegated (`Delegate=yes`) will do, also for a user without privileges. What a crashed run
+    /// has left empty there is removed by the next registry that uses it.
+    pub fn cgroup_parent(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.cgroup_parent = Some(directory.into());
+        self
+    }
+
+    /// Says that every child of this program is this registry's, and has the orphans of all descendants come to it. Default:
+    /// no. Linux 6.9.
+    ///
+    /// This is what [`Containment::Subreaper`] needs. It makes the program a child subreaper (`prctl(2)`), until the registry is
+    /// dropped; one more thread waits for any child with `waitid(P_ALL)`, and takes away those that nobody holds. So the host
+    /// must not start a process by any other way, not by [`std::process::Command`] itself, nor have a library do it: its
+    /// exit status would be taken away, and it would be ended with the last session. One registry of a program can have
+    /// this at a time.
+    pub fn subreaper(mut self, consent: bool) -> Self {
+        self.subreaper = consent;
         self
     }
 
@@ -212,23 +238,46 @@ impl Builder {
             (Some(_), false) => Err("the builder has switched it off"),
             (None, _) => Err("the builder has switched the marker off"),
         };
+        let cgroups = CgroupPlan::new(
+            self.cgroup_parent.clone(),
+            match &owner {
+                Some(owner) => Ok(owner.identity),
+                None => sys::own_identity(&facilities).map_err(|error| error.to_string()),
+            },
+            number,
+        );
+        let subreaper = self.become_subreaper(&facilities)?;
+        let orphans = match &subreaper {
+            Some(_) => Ok(()),
+            None if self.subreaper => Err("PIDFD_SIGNAL_PROCESS_GROUP came with Linux 6.9"),
+            None => Err("it needs the host's consent, Builder::subreaper(true)"),
+        };
+        let capabilities = capabilities(&facilities, limit_mark.err(), cgroups.look(), orphans);
         let config = Config {
+            subreaper,
             facilities,
             limits: self.limits,
             kept_reports: self.kept_reports,
             thread_name: self.thread_name,
         };
-        let plan = Plan {
+        let mut plan = Plan {
             stop_policy: self.stop_policy,
-            containment: self.containment.min(Containment::Group),
+            containment: self.containment,
             owner,
             event_capacity: self.event_capacity,
             on_drop: self.on_drop,
-            capabilities: capabilities(&facilities, limit_mark.err()),
+            capabilities,
             limit_mark: limit_mark.ok(),
             number,
             spare: self.spare,
+            cgroups,
+            subreaper: orphans,
+            consent: self.subreaper,
         };
+        plan.containment = settle_tier(&plan, self.exactly)?;
+        if plan.containment == Containment::Cgroup {
+            clear_leftovers(&plan, &facilities);
+        }
         let (shared, thread) = reactor::start(config, plan).map_err(system)?;
         Ok(Registry(Arc::new(Inner::new(shared, thread))))
     }
@@ -259,17 +308,61 @@ impl Builder {
         if self.on_drop == OnDrop::Detach && self.marker {
             return invalid("OnDrop::Detach needs marker(false)".to_owned());
         }
-        if self.exactly && self.containment > Containment::Group {
-            return Err(Error::new(ErrorKind::Unsupported, OPERATION)
-                .with_detail(format!("the tier {:?} is not there yet", self.containment)));
-        }
         Ok(())
+    }
+
+    /// Has orphans come to this program, if the host agrees and the kernel can signal what an orphan leaves behind.
+    fn become_subreaper(&self, facilities: &Facilities) -> Result<Option<sys::Subreaper>> {
+        if !self.subreaper || !facilities.group_signal {
+            return Ok(None);
+        }
+        match sys::Subreaper::new().map_err(system)? {
+            Some(subreaper) => Ok(Some(subreaper)),
+            None => Err(Error::new(ErrorKind::InvalidInput, OPERATION)
+                .with_detail("another registry of this program is its subreaper")),
+        }
     }
 
     fn owner(&self, facilities: &Facilities) -> Result<Owner> {
         let identity = sys::own_identity(facilities).map_err(system)?;
         let name = self.owner_name.clone().unwrap_or_else(executable_name);
         Ok(Owner { name, identity })
+    }
+}
+
+/// The tier that was asked for, or the strongest below it that works.
+fn settle_tier(plan: &Plan, exactly: bool) -> Result<Containment> {
+    let works = |tier| -> Result<()> {
+        plan.check_tier(tier, OPERATION)?;
+        if tier < Containment::Cgroup {
+            return Ok(());
+        }
+        let tried = plan.cgroups.get().map_err(str::to_owned);
+        tried
+            .and_then(sys::Cgroups::try_out)
+            .map_err(|why| Error::new(ErrorKind::Unsupported, OPERATION).with_detail(why))
+    };
+    let asked = plan.containment;
+    if exactly {
+        return works(asked).map(|()| asked);
+    }
+    let below = [
+        Containment::Cgroup,
+        Containment::Subreaper,
+        Containment::Group,
+    ];
+    let best = below
+        .into_iter()
+        .find(|&tier| tier <= asked && works(tier).is_ok());
+    Ok(best.unwrap_or(Containment::Leader))
+}
+
+/// What an earlier run has left empty is in nobody's way: that it cannot be removed is no reason to fail.
+fn clear_leftovers(plan: &Plan, facilities: &Facilities) {
+    if let Ok(cgroups) = plan.cgroups.get() {
+        if let Err(error) = cgroups.clear_leftovers(facilities) {
+            log::warn!(target: "procession", "cannot look for cgroups that were left: {error}");
+        }
     }
 }
 
@@ -294,7 +387,12 @@ fn system(error: std::io::Error) -> Error {
     Error::new(ErrorKind::System, OPERATION).with_source(error)
 }
 
-fn capabilities(facilities: &Facilities, no_limit_mark: Option<&'static str>) -> Capabilities {
+fn capabilities(
+    facilities: &Facilities,
+    no_limit_mark: Option<&'static str>,
+    cgroups: std::result::Result<(), String>,
+    orphans: std::result::Result<(), &'static str>,
+) -> Capabilities {
     let kernel = |has: bool, why_not: &'static str| {
         if has {
             Ok(())
@@ -304,8 +402,8 @@ fn capabilities(facilities: &Facilities, no_limit_mark: Option<&'static str>) ->
     };
     let later = || Err(Cow::Borrowed("this version of the crate does not have it"));
     Capabilities::new(vec![
-        (Capability::CgroupTier, later()),
-        (Capability::SubreaperTier, later()),
+        (Capability::CgroupTier, cgroups.map_err(Cow::Owned)),
+        (Capability::SubreaperTier, orphans.map_err(Cow::Borrowed)),
         (
             Capability::GroupSignalAfterReap,
             kernel(

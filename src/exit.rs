@@ -252,6 +252,23 @@ pub struct Usage {
     pub max_rss_bytes: Option<u64>,
 }
 
+/// What the processes of a session have used, descendants included as far as they are known.
+///
+/// Where the session had a cgroup the kernel has counted it there. Elsewhere it is the sum of what the exits of its members
+/// have told; those of descendants that their own parents have not waited for are missing from it then.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct SessionUsage {
+    /// Processor time, in the programs and in the kernel on their behalf.
+    pub cpu: Duration,
+    /// The most memory at any time of all of them together, in bytes. From a cgroup with the memory controller alone.
+    pub peak_memory_bytes: Option<u64>,
+    /// How often the kernel has killed one of them for want of memory. From a cgroup with the memory controller alone.
+    pub oom_kills: Option<u64>,
+    /// Nothing was used beside this: every process was in the session's cgroup from its birth, and none could leave it.
+    pub complete: bool,
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -13,7 +13,7 @@ use crate::launch_threads::LaunchThreads;
 use crate::limit_mark::Pair;
 use crate::mark;
 use crate::reactor::Spawning;
-use crate::sys::{Facilities, Pin};
+use crate::sys::{Facilities, Leaf, Pin};
 
 /// What a [`Registry`](crate::Registry) can start: [`std::process::Command`] and [`Command`](crate::Command), whose docs
 /// say which is better when. Sealed.
@@ -31,6 +31,8 @@ pub struct Setup<'a> {
     pub(crate) token: Option<mark::Token>,
     /// The mark in its limits. A native launch sets it before exec; std's is marked afterwards, by the caller.
     pub(crate) limit_mark: Option<Pair>,
+    /// The cgroup that it is to be in. A native launch enters before exec; std's is moved afterwards, by the caller.
+    pub(crate) leaf: Option<&'a Leaf>,
     /// Whoever ends the session meanwhile finds the launch by it.
     pub(crate) spawning: &'a Spawning,
     /// For launches that are bound to the thread that does them.
@@ -117,6 +119,8 @@ pub(crate) mod sealed {
         fn command_line(&self) -> Arc<[OsString]>;
         /// How it wants to be contained, if it says.
         fn containment(&self) -> Option<Containment>;
+        /// The user that it will run as, and its groups, as far as it says.
+        fn rights(&self) -> (u32, Vec<u32>);
         /// Starts it, and is afterwards what it was before.
         fn launch(&mut self, setup: &Setup<'_>) -> Result<Launched, Failure>;
     }
@@ -136,6 +140,11 @@ impl sealed::Sealed for Command {
 
     fn containment(&self) -> Option<Containment> {
         None
+    }
+
+    /// What it has been told does not come out of it again. What it starts is never said to be unable to leave anything.
+    fn rights(&self) -> (u32, Vec<u32>) {
+        (0, Vec::new())
     }
 
     /// A group and a variable leave std on its `posix_spawn` path, whose cost does not grow with the host.

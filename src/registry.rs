@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use crate::builder::Builder;
 use crate::capabilities::Capabilities;
-use crate::containment::Containment;
 use crate::ending::Ending;
 use crate::error::{AdoptError, Error, ErrorKind, Result};
 use crate::event::{EventMask, Reason, Subscription};
@@ -274,14 +273,14 @@ impl Registry {
                 None => error,
             }
         };
-        if let Some(tier) = options
-            .containment
-            .filter(|&tier| tier > Containment::Group)
-        {
-            let detail = format!("the tier {tier:?} is not there yet");
-            return Err(about(ErrorKind::Unsupported).with_detail(detail));
-        }
         let shared = &self.0.shared;
+        if let Some(tier) = options.containment {
+            let checked = shared.plan.check_tier(tier, OPERATION);
+            checked.map_err(|error| match options.id {
+                Some(session) => error.with_session(session),
+                None => error,
+            })?;
+        }
         let asked = Box::new(options.clone());
         let opened = shared.call(OPERATION, |reply| Message::Open {
             options: asked,
@@ -583,7 +582,15 @@ impl Drop for Inner {
             .end(self.shared.plan.on_drop == OnDrop::Detach);
         if self.shared.plan.on_drop == OnDrop::Kill {
             self.clear_wreck();
+            self.shared.leaves.clear();
         }
+        let subreaper = &self.shared.subreaper;
+        drop(
+            subreaper
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .take(),
+        );
     }
 }
 

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::event::{Origin, Reason};
+use crate::exit::SessionUsage;
 use crate::session::SessionId;
 
 pub use member::{How, MemberReport};
@@ -64,6 +65,7 @@ pub(crate) struct ReportParts {
     pub(crate) gone_before: u64,
     pub(crate) took: Duration,
     pub(crate) covers_descendants: bool,
+    pub(crate) usage: Option<SessionUsage>,
 }
 
 impl SessionReport {
@@ -93,6 +95,7 @@ impl SessionReport {
             gone_before: 0,
             took,
             covers_descendants,
+            usage: None,
         })
     }
 
@@ -184,6 +187,11 @@ impl SessionReport {
     /// How many registered processes of this life of the session were gone before its end began.
     pub fn gone_before(&self) -> u64 {
         self.0.gone_before
+    }
+
+    /// What its processes have used, those that were gone before included. `None` if nobody has told.
+    pub fn usage(&self) -> Option<SessionUsage> {
+        self.0.usage
     }
 
     /// How long the end took, from the first request to the confirmation.

@@ -114,13 +114,14 @@ impl Session {
     pub fn members(&self) -> Result<Vec<ProcessInfo>> {
         const OPERATION: &str = "list session";
         let life = self.cell.life;
+        let shared = Arc::clone(&self.shared);
         let sought = self.ask(OPERATION, move |machine, watchlist, _| {
             let hunt = machine.look_around(life)?;
-            Some((watchlist.prey(hunt), watchlist.taken_in()))
+            Some(watchlist.scene(vec![hunt], &shared))
         })?;
-        if let Some((prey, taken_in)) = sought {
+        if let Some(scene) = sought {
             // What is found is in the mailbox before the question that follows. What could not be looked at is missing.
-            let _passed = look_for(&self.shared, &[prey], &taken_in, &Memory::default());
+            let _passed = look_for(&self.shared, &scene, &Memory::default());
         }
         let members = self.ask(OPERATION, move |machine, _, now| {
             machine.members_of(life, now)

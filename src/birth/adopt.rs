@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::embryo::{Held, Pipes, conceive, enter, system_error};
 use super::handover::offer;
+use crate::containment::Containment;
 use crate::error::{AdoptError, Error, ErrorKind, Result};
 use crate::event::Origin;
 use crate::exit::{Status, StatusSource};
@@ -60,7 +61,11 @@ pub(crate) fn adopt(
         relation: Relation::Child,
         leads_group,
         origin: Origin::Adopted,
-        containment: shared.plan.containment,
+        containment: if leads_group {
+            Containment::Group
+        } else {
+            Containment::Leader
+        },
         // What left it before it was ours was never marked.
         reach: Reach::Leader,
         in_a_members_group: false,

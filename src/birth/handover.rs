@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::unwatched::{bury, kill};
 use crate::error::{Error, ErrorKind, Result};
+use crate::leaves::Tenancy;
 use crate::machine::{Facts, Machine};
 use crate::process::Process;
 use crate::reactor::{self, Core, Message, Newborn, Shared, Spawning, Watchlist};
@@ -16,6 +17,7 @@ pub(super) fn give_birth(
     core: Arc<Core>,
     since: Option<u64>,
     time_limit: Option<Duration>,
+    tenancy: Option<&Tenancy<'_>>,
 ) -> Result<Process> {
     const OPERATION: &str = "spawn";
     let shared = Arc::clone(&core.shared);
@@ -31,6 +33,9 @@ pub(super) fn give_birth(
             .with_session(session)
             .with_detail("the process could not be watched, and was killed")
             .with_source(error));
+    }
+    if let Some(tenancy) = tenancy {
+        tenancy.moved_in();
     }
     let (sent, doomed) = spawning.hand_over(|slot, doomed| {
         core.occupy(slot);
@@ -54,7 +59,9 @@ pub(super) fn give_birth(
     let alive = core
         .pin()
         .is_some_and(|pin| matches!(pin.is_dead(), Ok(false)));
-    if doomed || !alive || time_limit.is_some() || shared.births_are_news() {
+    // Where orphans come to us, they can be there before anything else wakes the reactor.
+    let has_orphans = shared.plan.subreaper.is_ok();
+    if doomed || !alive || time_limit.is_some() || has_orphans || shared.births_are_news() {
         shared.mail.wake();
     }
     if doomed {

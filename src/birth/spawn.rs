@@ -13,6 +13,7 @@ use crate::containment::Containment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Origin;
 use crate::launch::{Failure, Launch, Launched, Setup};
+use crate::leaves::Tenancy;
 use crate::limit_mark::Pair;
 use crate::machine::{Facts, Reach, Relation};
 use crate::mark::Token;
@@ -48,16 +49,14 @@ pub(crate) fn spawn(
         .or(command.containment())
         .or(spawning.containment());
     let containment = wanted.unwrap_or(shared.plan.containment);
-    if containment > Containment::Group {
-        let detail = format!("the tier {containment:?} is not there yet");
-        let error = Error::new(ErrorKind::Unsupported, OPERATION).with_detail(detail);
-        return Err(about(error, command.program()));
-    }
+    let tenancy = enter_leaf(shared, &spawning, containment)
+        .map_err(|error| about(error, command.program()))?;
     let own_group = containment >= Containment::Group;
     let setup = Setup {
         own_group,
         token: token(shared, &spawning, own_group),
         limit_mark: limit_mark(shared, &spawning, own_group),
+        leaf: tenancy.as_ref().map(Tenancy::leaf),
         spawning: &spawning,
         threads: &shared.launch_threads,
         cradles: &shared.cradles,
@@ -78,7 +77,7 @@ pub(crate) fn spawn(
         leads_group: own_group,
         origin: Origin::Spawned,
         containment,
-        reach: reach(shared, &launched, own_group),
+        reach: reach(shared, &launched, containment, &command.rights()),
         in_a_members_group: false,
         label: options.label.clone(),
         command_line: command.command_line(),
@@ -93,7 +92,30 @@ pub(crate) fn spawn(
     };
     let held = held.map_err(|error| about(error, command.program()))?;
     let core = conceive(shared, &spawning, facts, held);
-    give_birth(spawning, core, since, options.time_limit)
+    give_birth(spawning, core, since, options.time_limit, tenancy.as_ref())
+}
+
+/// The cgroup of the life, where the tier has one.
+fn enter_leaf<'a>(
+    shared: &'a Shared,
+    spawning: &Spawning,
+    containment: Containment,
+) -> Result<Option<Tenancy<'a>>> {
+    const OPERATION: &str = "spawn";
+    shared.plan.check_tier(containment, OPERATION)?;
+    if containment != Containment::Cgroup {
+        return Ok(None);
+    }
+    // It can be had, see above.
+    let Ok(cgroups) = shared.plan.cgroups.get() else {
+        return Ok(None);
+    };
+    let tenancy = shared.leaves.enter(spawning.life(), cgroups);
+    tenancy.map(Some).map_err(|error| {
+        Error::new(ErrorKind::SpawnFailed, OPERATION)
+            .with_detail("its session's cgroup cannot be made")
+            .with_source(error)
+    })
 }
 
 /// Pins a child that std has started. Without a pin it is killed and reaped: nothing is left of it.
@@ -103,6 +125,16 @@ fn hold(shared: &Shared, mut child: Child, setup: &Setup<'_>) -> Result<Held> {
             if let Some(mark) = setup.limit_mark {
                 // It is a program already, and may have another user or be gone: what it starts has the variable.
                 drop(sys::mark_limit(pin.pid(), mark));
+            }
+            if let Some(Err(error)) = setup.leaf.map(|leaf| leaf.admit(pin.pid())) {
+                if !sys::is_gone(&error) {
+                    clear_away(&pin, setup.own_group, &shared.facilities);
+                    return Err(Error::new(ErrorKind::SpawnFailed, "spawn")
+                        .with_detail(
+                            "the process could not be moved into its cgroup, and was killed",
+                        )
+                        .with_source(error));
+                }
             }
             Ok(Held {
                 pin: Some(pin),
@@ -137,9 +169,29 @@ fn limit_mark(shared: &Shared, spawning: &Spawning, own_group: bool) -> Option<P
 }
 
 /// What may be claimed of it and its descendants.
-fn reach(shared: &Shared, launched: &Launched, own_group: bool) -> Reach {
-    if !own_group || shared.plan.owner.is_none() {
-        return Reach::Leader;
+fn reach(
+    shared: &Shared,
+    launched: &Launched,
+    containment: Containment,
+    (user, groups): &(u32, Vec<u32>),
+) -> Reach {
+    match containment {
+        Containment::Leader => return Reach::Leader,
+        Containment::Cgroup => {
+            let lets_out = match shared.plan.cgroups.get() {
+                Ok(cgroups) => cgroups.lets_out(*user, groups),
+                Err(_) => true,
+            };
+            let born_inside = matches!(launched, Launched::Native { .. });
+            return if born_inside && !lets_out {
+                Reach::Contained
+            } else {
+                Reach::Cgroup
+            };
+        }
+        Containment::Subreaper => return Reach::Subreaper,
+        Containment::Group if shared.plan.owner.is_none() => return Reach::Leader,
+        Containment::Group => {}
     }
     match launched {
         Launched::Native { .. } if shared.plan.limit_mark.is_some() => Reach::MarkAndGroup,

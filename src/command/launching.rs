@@ -26,6 +26,15 @@ impl sealed::Sealed for Command {
         self.containment
     }
 
+    fn rights(&self) -> (u32, Vec<u32>) {
+        let (own, mut groups) = sys::own_rights();
+        if let Some(said) = &self.groups {
+            groups.clone_from(said);
+        }
+        groups.extend(self.gid);
+        (self.uid.unwrap_or(own), groups)
+    }
+
     fn launch(&mut self, setup: &Setup<'_>) -> Result<Launched, Failure> {
         let (orders, ends) = self.orders(setup)?;
         let directory = orders.directory.is_some().then(|| self.directory.clone());

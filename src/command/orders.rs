@@ -67,7 +67,7 @@ impl Command {
             nice: self.niceness()?,
             limits: self.limits(setup)?,
             umask: self.creation_mask()?,
-            cgroup: None,
+            cgroup: setup.leaf.map(sys::Leaf::door),
             groups: self.groups.clone(),
             gid: self.gid,
             uid: self.uid,

@@ -50,6 +50,8 @@ pub(crate) enum Action {
     Pass { hunts: Vec<Hunt> },
     /// The pass that is under way is not waited for any longer: the next one must not stand behind it. No outcome.
     AbandonPass,
+    /// Nothing of these lives is left: what is kept for them is let go. No outcome.
+    CloseLives { lives: Vec<Life> },
     /// Tell the subscribers. No outcome.
     Publish(Notice),
     /// Let nothing more into this number's life. `create`: give it a life if it has none. Outcome: `GateClosed`.

@@ -62,6 +62,8 @@ impl Machine {
             }
         }
         self.by_pid.insert(facts.pid, process);
+        // What it leaves behind is nobody's business, and nobody is to take it for a session's.
+        self.leaves_strays |= !found && !facts.leads_group;
         let state = self
             .lives
             .entry(life)
@@ -72,10 +74,14 @@ impl Machine {
         if !found {
             state.since = state.since.into_iter().chain(since).min();
             state.reach = state.reach.into_iter().chain([facts.reach]).min();
-            state.searched |= facts.leads_group;
+            state.scope.join(facts.scope());
+            let scope = state.scope;
             if let Some(end) = state.end.as_mut().filter(|_| facts.leads_group) {
-                // Its session is ending, and had nobody until now whose descendants are its business.
-                end.search.get_or_insert_with(Search::without_survey);
+                // Its session is ending, and had perhaps nobody until now whose descendants are its business.
+                let search = end
+                    .search
+                    .get_or_insert_with(|| Search::without_survey(scope));
+                search.scope = scope;
             }
         }
         let over = state.lingers;
@@ -175,6 +181,18 @@ impl Machine {
         }
     }
 
+    /// Nothing of a life is left, nor of those that it has taken over.
+    pub(super) fn close_lives(&mut self, life: Life) -> Option<LifeState> {
+        let state = self.lives.remove(&life)?;
+        if state.scope.enclosed {
+            let lives = std::iter::once(life).chain(state.taken_over.iter().copied());
+            self.act(Action::CloseLives {
+                lives: lives.collect(),
+            });
+        }
+        Some(state)
+    }
+
     /// The life that answers for `life` now.
     fn heir_of(&self, life: Life) -> Life {
         self.heirs.get(&life).copied().unwrap_or(life)
@@ -201,7 +219,7 @@ impl Machine {
         if self.lives.get(&life).is_none_or(|state| state.unsettled) {
             return;
         }
-        let Some(state) = self.lives.remove(&life) else {
+        let Some(state) = self.close_lives(life) else {
             return;
         };
         self.forget_heirs(life);

@@ -10,10 +10,10 @@ use super::exits::member_report;
 use super::ladder::{Due, Ladder};
 use super::life::{End, Inspection, LifeState};
 use super::member::Reach;
-use super::search::{Established, LAST_PATIENCE, Search, still_forking};
+use super::search::{Established, Inside, LAST_PATIENCE, Search, still_forking};
 use crate::event::{EventKind, Reason};
 use crate::report::{
-    How, Means, MemberReport, ReportParts, SessionReport, Strength, SurvivalCause, Survivor,
+    How, Means, MemberReport, Proof, ReportParts, SessionReport, Strength, SurvivalCause, Survivor,
 };
 use crate::session::{Life, ProcessId, SessionId};
 use crate::signal::Signal;
@@ -129,7 +129,9 @@ impl Machine {
         };
         state.lingers = false;
         state.tokens.extend(tokens);
-        let search = state.is_searched().then(|| Search::new(now));
+        let search = state
+            .is_searched()
+            .then(|| Search::new(state.scope, &ladder, now));
         state.end = Some(End {
             ladder,
             reason,
@@ -179,7 +181,9 @@ impl Machine {
             if let Some(state) = self.lives.get_mut(&life) {
                 state.since = state.since.into_iter().chain(past.since).min();
                 state.reach = state.reach.into_iter().chain(past.reach).min();
-                if past.searched {
+                state.scope.join(past.scope);
+                state.used.join(&past.used);
+                if !past.scope.is_empty() {
                     state.taken_over.push(old);
                 }
                 state.taken_over.extend(past.taken_over);
@@ -369,8 +373,8 @@ impl Machine {
             .get(&life)
             .is_some_and(|state| state.end.as_ref().is_some_and(|end| end.search.is_some()));
         if searched && rung == Rung::Kill {
-            // What leaves its group just now is sent SIGKILL where it is found.
-            self.ensure_pass(life, now);
+            // What leaves its group just now is sent SIGKILL where it is found, and what is in a cgroup as a whole.
+            self.renew_pass(life, now);
         }
     }
 
@@ -560,17 +564,22 @@ impl Machine {
         let mut parts = report_parts(session, end.reason, end.gone.clone());
         parts.took = took;
         let reach = self.lives.get(&life).and_then(|state| state.reach);
-        let blind = end.established() == Established::Blind;
-        let reach = reach.filter(|_| !blind).unwrap_or(Reach::Leader);
-        parts.covers_descendants = !lingers && reach > Reach::Leader;
+        let reach = reach.unwrap_or(Reach::Leader);
+        let claimed = claim(reach, end.search.as_ref());
+        parts.covers_descendants = !lingers && claimed != Strength::Observed(Means::Leader);
         parts.strength = if lingers {
             Strength::Unconfirmed { survivors }
         } else {
-            Strength::Observed(means(reach))
+            claimed
         };
         if let Some(search) = &end.search {
             parts.claims.clone_from(&search.claims);
         }
+        let inside = end.search.as_ref().and_then(|search| search.usage);
+        parts.usage = match self.lives.get(&life) {
+            Some(state) => state.used.told(inside, reach == Reach::Contained),
+            None => inside,
+        };
         if let Some(state) = self.lives.get_mut(&life) {
             parts.label.clone_from(&state.label);
             parts.gone_before = state.gone_before;
@@ -582,7 +591,7 @@ impl Machine {
         if lingers {
             self.lingering.entry(session).or_default().insert(life);
         } else {
-            self.lives.remove(&life);
+            self.close_lives(life);
             self.forget_heirs(life);
         }
         if self.current.get(&session) == Some(&life) {
@@ -597,13 +606,27 @@ impl Machine {
     }
 }
 
-/// By what means it was observed that nobody is left.
-fn means(reach: Reach) -> Means {
-    match reach {
-        Reach::Leader => Means::Leader,
-        Reach::Group => Means::Group,
-        Reach::MarkAndGroup => Means::MarkAndGroup,
+/// What is claimed of the descendants of members with this reach, once nobody is left that was seen.
+fn claim(reach: Reach, search: Option<&Search>) -> Strength {
+    let Some(search) = search else {
+        return Strength::Observed(Means::Leader);
+    };
+    if search.childless && reach >= Reach::Subreaper {
+        return Strength::Proven(Proof::NoChildren);
     }
+    let means = match (reach, search.around(), search.inside()) {
+        (Reach::Leader, _, _) => Means::Leader,
+        (Reach::Contained, _, Inside::Removed) => return Strength::Proven(Proof::CgroupEmpty),
+        (Reach::Cgroup | Reach::Contained, _, Inside::Removed | Inside::Empty) => Means::Cgroup,
+        (Reach::Cgroup | Reach::Contained, _, Inside::Unknown) => Means::Leader,
+        (_, Established::Nothing | Established::Blind, _) => Means::Leader,
+        // Somebody whom no mark names has come to us: it may be one of this session.
+        (Reach::Subreaper, Established::Gone, _) if search.unattributed => Means::Group,
+        (Reach::Subreaper, Established::Gone, _) => Means::Subreaper,
+        (Reach::MarkAndGroup, Established::Gone, _) => Means::MarkAndGroup,
+        (Reach::Group, Established::Gone, _) => Means::Group,
+    };
+    Strength::Observed(means)
 }
 
 /// A report that claims as little as can be claimed.
@@ -618,6 +641,7 @@ fn report_parts(session: SessionId, reason: Reason, members: Vec<MemberReport>) 
         gone_before: 0,
         took: Duration::ZERO,
         covers_descendants: false,
+        usage: None,
     }
 }
 

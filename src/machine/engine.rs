@@ -26,6 +26,8 @@ pub(crate) struct Settings {
     pub(crate) group_after_reap: bool,
     /// How many reports are kept.
     pub(crate) kept_reports: usize,
+    /// Orphans of all descendants come to this program, and whoever has come is reaped by it.
+    pub(crate) subreaper: bool,
 }
 
 /// See the [module](super).
@@ -47,6 +49,8 @@ pub(crate) struct Machine {
     pub(super) reports: VecDeque<SessionReport>,
     pub(super) shutdown: Option<Shutdown>,
     pub(super) broadcasts: IdMap<ReplyId, Broadcast>,
+    /// There has been a process whose descendants are nobody's business.
+    pub(super) leaves_strays: bool,
     effects: VecDeque<Effect>,
     pending: IdMap<OpId, Pending>,
     next_op: u64,
@@ -137,6 +141,7 @@ impl Machine {
             reports: VecDeque::new(),
             shutdown: None,
             broadcasts: IdMap::default(),
+            leaves_strays: false,
             effects: VecDeque::new(),
             pending: IdMap::default(),
             next_op: 0,
@@ -150,6 +155,7 @@ impl Machine {
             Input::Born(born) => self.born(born, now),
             Input::Aborted { process, life } => self.aborted(process, life, now),
             Input::Ready { process } => self.look(process, false),
+            Input::Populated { life } => self.populated(life, now),
             Input::Request(request) => self.request(request, now),
             Input::Timer => self.timer(now),
             Input::Done { op, outcome } => self.done(op, outcome, now),

@@ -129,7 +129,8 @@ impl Machine {
         if !member.facts.leads_group || !ours {
             self.act(Action::Retire {
                 process,
-                reap: ours,
+                // Whoever was found may have come to us as an orphan.
+                reap: ours || self.settings.subreaper,
             });
             self.act(Action::Release {
                 process,
@@ -197,6 +198,7 @@ impl Machine {
         };
         let empty = state.is_empty();
         let registered = member.facts.origin != Origin::Found;
+        state.used.add(exit.usage());
         if let Some(end) = &mut state.end {
             let took = now.saturating_duration_since(end.began);
             end.gone

@@ -68,6 +68,8 @@ pub(crate) struct Gate {
     last_life: u64,
     last_ticket: u64,
     last_number: u64,
+    /// How many tokens were ever given out.
+    reservations: u64,
 }
 
 /// The first of the numbers that are given to sessions without one.
@@ -106,6 +108,7 @@ impl Gate {
             last_life: 0,
             last_ticket: 0,
             last_number: FIRST_NUMBER - 1,
+            reservations: 0,
         }
     }
 
@@ -179,6 +182,7 @@ impl Gate {
             None => self.open(session),
         };
         self.taken += 1;
+        self.reservations += 1;
         *self.slots.entry(life).or_insert(0) += 1;
         self.last_process += 1;
         let process = ProcessId(self.last_process);
@@ -203,6 +207,11 @@ impl Gate {
             },
         );
         life
+    }
+
+    /// How many tokens were ever given out, if none of them is out now.
+    pub(crate) fn census(&self) -> Option<u64> {
+        self.tokens.is_empty().then_some(self.reservations)
     }
 
     /// A name for a process that was found. It has no slot: nobody asked for it.
@@ -276,7 +285,8 @@ impl Gate {
         let Some(life) = self.tokens.remove(&process) else {
             return;
         };
-        let unused = !self.slots.contains_key(&life);
+        // The slot of one that has exited is free before the machine has heard of its birth.
+        let unused = !self.slots.contains_key(&life) && self.tokens_of(life).is_empty();
         if let Some(number) = self.numbers.get(&session) {
             if unused && number.life == life && !number.lived && number.closed.is_none() {
                 self.numbers.remove(&session);
@@ -375,5 +385,45 @@ impl Gate {
     #[cfg(any(test, fuzzing))]
     pub(crate) fn numbers(&self) -> usize {
         self.numbers.len()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SESSION: SessionId = SessionId(7);
+
+    /// A child exits, its slot is given back, the next spawn fails: all before the machine has heard of the child's birth. The
+    /// number was forgotten then, and lived twice at once.
+    #[test]
+    fn a_number_is_not_forgotten_while_a_birth_is_on_its_way() {
+        let mut gate = Gate::new(Limits::NONE);
+        let first = gate.reserve(SESSION, None).expect("nothing is closed");
+        gate.release(first.life);
+        let second = gate.reserve(SESSION, None).expect("nothing is closed");
+        gate.abort(SESSION, second.process);
+        gate.landed(SESSION, first.process);
+        let third = gate.reserve(SESSION, None).expect("nothing is closed");
+        assert_eq!(third.life, first.life);
+    }
+
+    #[test]
+    fn a_number_whose_only_spawn_failed_is_forgotten() {
+        let mut gate = Gate::new(Limits::NONE);
+        let only = gate.reserve(SESSION, None).expect("nothing is closed");
+        gate.abort(SESSION, only.process);
+        assert_eq!((gate.numbers(), gate.taken()), (0, 0));
+    }
+
+    #[test]
+    fn a_census_is_taken_between_spawns_alone() {
+        let mut gate = Gate::new(Limits::NONE);
+        assert_eq!(gate.census(), Some(0));
+        let only = gate.reserve(SESSION, None).expect("nothing is closed");
+        assert_eq!(gate.census(), None);
+        gate.landed(SESSION, only.process);
+        gate.name_found();
+        assert_eq!(gate.census(), Some(1));
     }
 }

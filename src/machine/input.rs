@@ -24,6 +24,8 @@ pub(crate) enum Input {
     Aborted { process: ProcessId, life: Life },
     /// The kernel says that there is something to see about this process.
     Ready { process: ProcessId },
+    /// The cgroup of a life has become empty, or is so no longer.
+    Populated { life: Life },
     /// A handle asks for something.
     Request(Request),
     /// A deadline may have been reached.

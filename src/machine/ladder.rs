@@ -122,6 +122,11 @@ impl Ladder {
         self.killed.is_some()
     }
 
+    /// How long it is until SIGKILL; `None` for ever.
+    pub(crate) fn grace(&self, now: Instant) -> Option<Duration> {
+        self.kill_at.map(|at| at.saturating_duration_since(now))
+    }
+
     /// When SIGKILL comes, or came.
     #[cfg(test)]
     pub(crate) fn kill_at(&self) -> Option<Instant> {

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use super::ids::ReplyId;
 use super::ladder::Ladder;
-use super::member::Reach;
+use super::member::{Reach, Scope};
 use super::search::{Established, Search};
+use super::usage::Used;
 use crate::event::Reason;
 use crate::report::{MemberReport, SurvivalCause};
 use crate::session::{Life, ProcessId, SessionId};
@@ -23,8 +24,10 @@ pub(crate) struct LifeState {
     pub(crate) since: Option<u64>,
     /// What can be claimed of all its registered processes, those that are gone included: the weakest counts.
     pub(crate) reach: Option<Reach>,
-    /// What some of its processes have started is its business.
-    pub(crate) searched: bool,
+    /// Where it is looked for what its processes have started, as far as that is its business.
+    pub(crate) scope: Scope,
+    /// What its processes have used, as far as their exits have told.
+    pub(crate) used: Used,
     /// Earlier lives of the number whose survivors it has taken over.
     pub(crate) taken_over: Vec<Life>,
     /// Its end could not establish that nobody is left.
@@ -96,7 +99,8 @@ impl LifeState {
             began,
             since: None,
             reach: None,
-            searched: false,
+            scope: Scope::default(),
+            used: Used::default(),
             taken_over: Vec::new(),
             unsettled: false,
             policy: None,
@@ -119,6 +123,6 @@ impl LifeState {
 
     /// Whether descendants are looked for when it ends.
     pub(crate) fn is_searched(&self) -> bool {
-        self.searched || !self.taken_over.is_empty()
+        !self.scope.is_empty()
     }
 }

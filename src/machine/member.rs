@@ -42,6 +42,45 @@ pub(crate) enum Reach {
     Group,
     /// Its group and the mark, which it has had from its birth.
     MarkAndGroup,
+    /// Its orphans come to this program.
+    Subreaper,
+    /// It is in the cgroup of its life, and may be able to leave it.
+    Cgroup,
+    /// It was born in the cgroup of its life, and cannot leave it.
+    Contained,
+}
+
+/// Where descendants are looked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub(crate) struct Scope {
+    /// Among all processes.
+    pub(crate) everywhere: bool,
+    /// In the cgroup of the life.
+    pub(crate) enclosed: bool,
+}
+
+impl Scope {
+    pub(crate) fn is_empty(self) -> bool {
+        self == Self::default()
+    }
+
+    pub(crate) fn join(&mut self, other: Self) {
+        self.everywhere |= other.everywhere;
+        self.enclosed |= other.enclosed;
+    }
+}
+
+impl Facts {
+    /// Where it is looked for what it has started, if that is the session's business.
+    pub(crate) fn scope(&self) -> Scope {
+        if !self.leads_group {
+            return Scope::default();
+        }
+        Scope {
+            everywhere: self.reach != Reach::Contained,
+            enclosed: self.reach >= Reach::Cgroup,
+        }
+    }
 }
 
 /// Whose child a process is.

@@ -43,6 +43,7 @@ mod requests;
 mod search;
 mod shutdown;
 mod stopping;
+mod usage;
 mod witness;
 
 #[cfg(any(test, fuzzing))]
@@ -54,7 +55,7 @@ pub(crate) use self::gate::{Closed, Gate, OpenTerms, Refused, Reservation, Ticke
 pub(crate) use self::ids::{IdMap, OpId, ReplyId};
 pub(crate) use self::input::{Born, Errno, Input, Looked, Opened, Outcome, Request, Whom};
 pub(crate) use self::member::{Facts, Reach, Relation};
-pub(crate) use self::search::{Fate, Hunt, Passed, Seen};
+pub(crate) use self::search::{Enclosure, Fate, Hunt, Passed, Seen};
 pub(crate) use self::witness::{Sighting, Verdict};
 
 #[cfg(fuzzing)]

@@ -7,7 +7,7 @@
 //! dead, and no process vanished between being listed and being looked at), or on a machine that is too busy for that
 //! many passes in a row that met nothing that is marked, alive or dead.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -16,9 +16,11 @@ use super::action::Action;
 use super::deadlines::Wake;
 use super::engine::{Machine, Pending};
 use super::ids::OpId;
+use super::ladder::Ladder;
 use super::life::LifeState;
-use super::member::{Member, Reach, Sight};
+use super::member::{Member, Reach, Scope, Sight};
 use crate::event::{Origin, Reason};
+use crate::exit::SessionUsage;
 use crate::report::{SurvivalCause, Survivor};
 use crate::session::{Life, ProcessId, SessionId};
 
@@ -36,6 +38,8 @@ const FAILED_PASSES: u8 = 3;
 const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 /// ... or this, once SIGKILL has been sent.
 const LONGEST_PAUSE_OF_A_KILL: Duration = Duration::from_millis(10);
+/// So many passes in a row that find a cgroup empty, and cannot remove it, are enough.
+const EMPTY_PASSES: u8 = 3;
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
 /// The search within one end.
@@ -55,6 +59,36 @@ pub(crate) struct Search {
     pub(super) claims: Vec<Survivor>,
     /// Who was found last.
     pub(super) latest: Option<(ProcessId, u32, Arc<[OsString]>)>,
+    /// Where it is looked.
+    pub(super) scope: Scope,
+    enclosure: Option<Enclosure>,
+    /// Passes in a row that found the cgroup empty and could not remove it.
+    empty: u8,
+    /// This program has no child, and so no descendant.
+    pub(super) childless: bool,
+    /// Somebody whom no mark names has come to this program as an orphan.
+    pub(super) unattributed: bool,
+    /// What was used in the cgroup.
+    pub(super) usage: Option<SessionUsage>,
+}
+
+/// What a pass has seen of a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Enclosure {
+    /// Somebody lives in it.
+    Populated,
+    /// Nobody does, and it could not be removed.
+    Empty,
+    /// Nobody does, and nobody can enter it any more.
+    Removed,
+}
+
+/// What is established about the inside of a cgroup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Inside {
+    Unknown,
+    Empty,
+    Removed,
 }
 
 /// What a search has established.
@@ -68,17 +102,25 @@ pub(super) enum Established {
     Blind,
 }
 
+/// A soft rung is not skipped for the sake of knowing who is there: of the time until SIGKILL a quarter is given to that.
+fn survey_patience(ladder: &Ladder, now: Instant) -> Duration {
+    match ladder.grace(now) {
+        Some(grace) if !grace.is_zero() => SURVEY_PATIENCE.min(grace / 4),
+        Some(_) | None => SURVEY_PATIENCE,
+    }
+}
+
 impl Search {
-    pub(super) fn new(now: Instant) -> Self {
+    pub(super) fn new(scope: Scope, ladder: &Ladder, now: Instant) -> Self {
         Self {
             surveyed: false,
-            survey_until: now.checked_add(SURVEY_PATIENCE),
-            ..Self::without_survey()
+            survey_until: now.checked_add(survey_patience(ladder, now)),
+            ..Self::without_survey(scope)
         }
     }
 
     /// The rungs that are taken already were taken without it.
-    pub(super) fn without_survey() -> Self {
+    pub(super) fn without_survey(scope: Scope) -> Self {
         Self {
             surveyed: true,
             survey_until: None,
@@ -89,10 +131,45 @@ impl Search {
             pause: FIRST_PAUSE,
             claims: Vec::new(),
             latest: None,
+            scope,
+            enclosure: None,
+            empty: 0,
+            childless: false,
+            unattributed: false,
+            usage: None,
         }
     }
 
+    /// Both taken together: outside as well as inside of a cgroup.
     pub(super) fn established(&self) -> Established {
+        if self.childless {
+            return Established::Gone;
+        }
+        let inside = match self.inside() {
+            Inside::Empty | Inside::Removed => Established::Gone,
+            Inside::Unknown if !self.scope.enclosed => Established::Gone,
+            Inside::Unknown if self.failed >= FAILED_PASSES => Established::Blind,
+            Inside::Unknown => Established::Nothing,
+        };
+        match (self.around(), inside) {
+            (Established::Nothing, _) | (_, Established::Nothing) => Established::Nothing,
+            (Established::Blind, _) | (_, Established::Blind) => Established::Blind,
+            (Established::Gone, Established::Gone) => Established::Gone,
+        }
+    }
+
+    pub(super) fn inside(&self) -> Inside {
+        match self.enclosure {
+            Some(Enclosure::Removed) => Inside::Removed,
+            Some(Enclosure::Empty) if self.empty >= EMPTY_PASSES => Inside::Empty,
+            Some(Enclosure::Empty | Enclosure::Populated) | None => Inside::Unknown,
+        }
+    }
+
+    pub(super) fn around(&self) -> Established {
+        if !self.scope.everywhere {
+            return Established::Gone;
+        }
         if self.quiet >= 2 || self.unmarked >= UNMARKED_PASSES {
             Established::Gone
         } else if self.failed >= FAILED_PASSES {
@@ -106,6 +183,9 @@ impl Search {
     /// the next one has to wait.
     fn take(&mut self, seen: &Seen, pass: &Passed, counts: bool, killing: bool) -> Duration {
         self.surveyed = true;
+        self.take_enclosure(seen);
+        self.childless |= pass.childless;
+        self.unattributed = seen.unattributed;
         if pass.fate != Fate::Complete {
             self.quiet = 0;
             self.unmarked = 0;
@@ -136,6 +216,18 @@ impl Search {
         }
     }
 
+    fn take_enclosure(&mut self, seen: &Seen) {
+        let Some(enclosure) = seen.enclosure else {
+            return;
+        };
+        self.enclosure = Some(enclosure);
+        self.empty = match enclosure {
+            Enclosure::Empty => self.empty.saturating_add(1),
+            Enclosure::Populated | Enclosure::Removed => 0,
+        };
+        self.usage = seen.usage.or(self.usage);
+    }
+
     fn next_pause(&mut self, killing: bool) -> Duration {
         let longest = if killing {
             LONGEST_PAUSE_OF_A_KILL
@@ -161,6 +253,14 @@ pub(crate) struct Hunt {
     pub(crate) marked_late: bool,
     /// It is the first pass of this end.
     pub(crate) survey: bool,
+    /// Where it is looked.
+    pub(crate) scope: Scope,
+    /// What can be claimed of all its registered processes.
+    pub(crate) reach: Reach,
+    /// It is being ended, and not only looked at.
+    pub(crate) ending: bool,
+    /// No other session is there to which an orphan could belong that nothing names.
+    pub(crate) alone: bool,
     /// What is found is sent SIGKILL at once, on behalf of this.
     pub(crate) kill: Option<Reason>,
     /// Those whose groups are the session's, exited ones among them.
@@ -180,6 +280,8 @@ pub(crate) struct Passed {
     /// A pass in which nothing happened is repeated at once, and both are told together.
     pub(crate) rounds: u8,
     pub(crate) seen: BTreeMap<Life, Seen>,
+    /// This program has no child at all.
+    pub(crate) childless: bool,
 }
 
 /// How far a pass came.
@@ -205,6 +307,11 @@ pub(crate) struct Seen {
     pub(crate) marked: bool,
     /// Marked, alive, and not believed.
     pub(crate) claims: Vec<Survivor>,
+    /// What its cgroup is like, if it has one.
+    pub(crate) enclosure: Option<Enclosure>,
+    pub(crate) usage: Option<SessionUsage>,
+    /// An orphan has come to this program that nothing names, and may belong to this one or to another.
+    pub(crate) unattributed: bool,
 }
 
 /// The pass that is under way, and the next one.
@@ -220,6 +327,8 @@ struct Flight {
     op: OpId,
     /// The lives that it serves, and whether nobody of them was known to live when it began.
     lives: BTreeMap<Life, bool>,
+    /// Those for which it is out of date already.
+    stale: BTreeSet<Life>,
     late_at: Option<Instant>,
 }
 
@@ -249,6 +358,34 @@ impl Machine {
         self.start_pass(now);
     }
 
+    /// Something has happened to this life that the pass under way does not know of: there is another one at once.
+    pub(super) fn renew_pass(&mut self, life: Life, now: Instant) {
+        match &mut self.passes.flight {
+            Some(flight) if flight.lives.contains_key(&life) => {
+                flight.stale.insert(life);
+            }
+            Some(_) | None => {
+                self.passes.wanted.insert(life, now);
+                self.start_pass(now);
+            }
+        }
+    }
+
+    /// The cgroup of a life is empty now, or is so no longer.
+    pub(super) fn populated(&mut self, life: Life, now: Instant) {
+        let has = |(&candidate, state): (&Life, &LifeState)| {
+            let open = state
+                .end
+                .as_ref()
+                .is_some_and(|end| end.established() == Established::Nothing);
+            let its = candidate == life || state.taken_over.contains(&life);
+            (open && its).then_some(candidate)
+        };
+        if let Some(life) = self.lives.iter().find_map(has) {
+            self.renew_pass(life, now);
+        }
+    }
+
     /// Somebody has turned up: what was seen before of its life says nothing any more.
     pub(super) fn reopen_search(&mut self, process: ProcessId) {
         let Some(member) = self.members.get(&process) else {
@@ -261,6 +398,8 @@ impl Machine {
             search.latest = Some((process, member.facts.pid, command_line));
             search.quiet = 0;
             search.unmarked = 0;
+            search.enclosure = None;
+            search.childless = false;
         }
     }
 
@@ -297,10 +436,16 @@ impl Machine {
             return;
         }
         hunts.sort_by_key(|hunt| hunt.life);
+        let others = |(life, state): (&Life, &LifeState)| {
+            !lives.contains_key(life) && !state.lingers && !state.is_empty()
+        };
+        let alone = !self.leaves_strays && !self.lives.iter().any(others);
+        hunts.iter_mut().for_each(|hunt| hunt.alone = alone);
         let op = self.ask(Action::Pass { hunts }, Pending::Pass);
         self.passes.flight = Some(Flight {
             op,
             lives,
+            stale: BTreeSet::new(),
             late_at: now.checked_add(PASS_PATIENCE),
         });
         self.set_pass_deadline();
@@ -330,6 +475,10 @@ impl Machine {
             survey: end
                 .and_then(|end| end.search.as_ref())
                 .is_none_or(|search| !search.surveyed),
+            scope: state.scope,
+            reach: state.reach.unwrap_or(Reach::Leader),
+            ending: end.is_some(),
+            alone: false,
             kill: end
                 .filter(|end| end.ladder.is_killing())
                 .map(|end| end.reason),
@@ -387,7 +536,9 @@ impl Machine {
             let pause = search.take(seen, passed, counts, killing);
             let open = search.established() == Established::Nothing;
             // Whoever lives and is known ends the pause by exiting. After SIGKILL it is looked for what escapes it.
-            if open && (!anybody || (killing && seen.living)) {
+            if open && flight.stale.contains(&life) {
+                self.passes.wanted.insert(life, now);
+            } else if open && (!anybody || (killing && seen.living)) {
                 let at = now.checked_add(pause).unwrap_or(now);
                 self.passes.wanted.insert(life, at);
             }

@@ -13,6 +13,8 @@ pub(crate) struct Sighting {
     pub(crate) in_group: bool,
     /// Its parent is a member that lives.
     pub(crate) child: bool,
+    /// It is an orphan that has come to this process, and no other session is there that it could be of.
+    pub(crate) ours: bool,
     /// Its environment names the life; `None` where that was not looked at.
     pub(crate) variable: Option<bool>,
     /// It is no older than the life, whose first process started before it.
@@ -39,7 +41,7 @@ pub(crate) enum Verdict {
 
 impl Sighting {
     pub(crate) fn judge(self) -> Verdict {
-        if self.in_group || self.child || self.variable == Some(true) {
+        if self.in_group || self.child || self.ours || self.variable == Some(true) {
             return Verdict::Member;
         }
         if !self.marked {
@@ -64,6 +66,7 @@ mod tests {
         marked: true,
         in_group: false,
         child: false,
+        ours: false,
         variable: None,
         young_enough: true,
         parent_fits: true,

@@ -14,12 +14,12 @@ use super::shared::{Core, ExitLook, relation};
 use crate::event::{EventKind, Reason};
 use crate::exit::{Exit, Status, StatusSource};
 use crate::machine::{
-    Action, Answer, Effect, Errno, Hunt, Looked, OpId, Outcome, ReplyId, Target as Whom,
+    Action, Answer, Effect, Errno, Hunt, Input, Looked, OpId, Outcome, ReplyId, Target as Whom,
 };
 use crate::report::{SessionReport, SurvivalCause};
 use crate::session::{Life, ProcessId};
 use crate::signal::Signal;
-use crate::sys::{self, Look, Pin, Target};
+use crate::sys::{self, Leaf, Look, Pin, Target};
 
 /// An errand: why is this process still alive?
 #[derive(Debug)]
@@ -83,6 +83,10 @@ impl Reactor {
             Action::Retire { process, reap } => self.retire(process, reap),
             Action::Release { process, reap } => self.release(process, reap),
             Action::Reject { process } => self.reject(process),
+            Action::CloseLives { lives } => {
+                self.close_lives(&lives);
+                None
+            }
             Action::Publish(notice) => {
                 self.journal.notice(&notice);
                 if self.publisher.publish(&notice, now) {
@@ -310,22 +314,76 @@ impl Reactor {
         }
     }
 
-    fn begin_pass(&self, op: OpId, hunts: Vec<Hunt>) -> Option<Outcome> {
+    fn begin_pass(&mut self, op: OpId, hunts: Vec<Hunt>) -> Option<Outcome> {
+        let scene = self.watchlist.scene(hunts, &self.shared);
+        for prey in scene.prey.iter().filter(|prey| prey.hunt.ending) {
+            for leaf in &prey.leaves {
+                self.watch_leaf(leaf, prey.hunt.life);
+            }
+        }
         let pass = Pass {
             op,
             shared: Arc::clone(&self.shared),
-            prey: hunts
-                .into_iter()
-                .map(|hunt| self.watchlist.prey(hunt))
-                .collect(),
-            taken_in: self.watchlist.taken_in(),
+            scene,
             memory: Arc::clone(&self.memory),
         };
         match self.passes.push(pass) {
             Ok(()) => None,
-            // EAGAIN: there is no thread to be had.
-            Err(_pass) => Some(Outcome::Passed(pass::refused())),
+            // EAGAIN: there is no thread to be had. A cgroup is killed here then: that may have to wait for a lock, and is
+            // better than not to.
+            Err(pass) => {
+                pass.scene.prey.iter().for_each(pass::strike);
+                Some(Outcome::Passed(pass::refused()))
+            }
         }
+    }
+
+    /// Has the poll say when a cgroup has become empty.
+    fn watch_leaf(&mut self, leaf: &Leaf, life: Life) {
+        if leaf.is_removed() || !leaf.is_first_watch() {
+            return;
+        }
+        // A name that no process has or will have.
+        let key = self.shared.gate.name_found().0;
+        match self.shared.watch.add_leaf(leaf, key) {
+            Ok(()) => {
+                self.leaf_keys.insert(key, life);
+            }
+            // ENOMEM, ENOSPC: the passes see it a little later.
+            Err(error) => self.journal.say(Level::Warn, || {
+                format!("cannot watch the cgroup of {life:?}: {error}")
+            }),
+        }
+    }
+
+    /// Lets go of what was kept for these lives. What could not be removed is tried once more, where that may take its time.
+    fn close_lives(&mut self, lives: &[Life]) {
+        self.leaf_keys.retain(|_, life| !lives.contains(life));
+        for leaf in lives
+            .iter()
+            .filter_map(|&life| self.shared.leaves.forget(life))
+        {
+            // It is in nobody's way: a later run removes what is left empty.
+            drop(self.removals.push(leaf));
+        }
+    }
+
+    /// A child has ended, and nobody has taken it away yet. Says whether there was something to be done about it.
+    pub(super) fn child_ended(&mut self, pid: u32, now: Instant) -> bool {
+        if let Some(core) = self.watchlist.by_pid(pid) {
+            let process = core.process;
+            self.input(Input::Ready { process }, now);
+            return true;
+        }
+        if self.shared.gate.census().is_none() {
+            // It may be one that is being started this moment.
+            return false;
+        }
+        if let Err(error) = sys::bury(pid) {
+            self.journal
+                .say(Level::Error, || format!("cannot reap pid {pid}: {error}"));
+        }
+        true
     }
 
     /// A caller that has gone away is not missed.

@@ -122,6 +122,11 @@ impl SharedGate {
         self.lock().gate.open_session(session, terms)
     }
 
+    /// How many spawns there have been, if none is under way.
+    pub(crate) fn census(&self) -> Option<u64> {
+        self.lock().gate.census()
+    }
+
     /// A name for a process that was found.
     pub(crate) fn name_found(&self) -> ProcessId {
         self.lock().gate.name_found()

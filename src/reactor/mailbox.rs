@@ -112,6 +112,10 @@ pub(crate) enum Message {
         op: OpId,
         outcome: Outcome,
     },
+    /// A child of this process has ended that nobody has taken away; where all of them are the registry's.
+    ChildEnded {
+        pid: u32,
+    },
     /// End now, and leave every process as it is.
     Halt,
 }

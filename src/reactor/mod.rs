@@ -25,6 +25,7 @@ mod gate;
 mod helpers;
 mod journal;
 mod mailbox;
+mod orphans;
 mod pass;
 mod publish;
 mod run;

@@ -15,6 +15,7 @@ use super::gate::SharedGate;
 use super::helpers::Errands;
 use super::journal::Journal;
 use super::mailbox::{AllEnded, Ended, LifeCell, Mailbox, Message, Newborn, mailbox};
+use super::orphans::OrphanWatch;
 use super::pass::{self, Memory, Pass};
 use super::publish::Publisher;
 use super::shared::{Core, Ends, Shared};
@@ -30,15 +31,16 @@ use crate::plan::Plan;
 use crate::report::MemberReport;
 use crate::session::{Life, ProcessId, SessionId};
 use crate::session_options::SessionOptions;
-use crate::sys::{self, Facilities, LifelineHolder, Poller, Ready, Target};
+use crate::sys::{self, Facilities, Leaf, LifelineHolder, Poller, Ready, Subreaper, Target};
 
 /// What a reactor is started with.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Config {
     pub(crate) facilities: Facilities,
     pub(crate) limits: Limits,
     pub(crate) kept_reports: usize,
     pub(crate) thread_name: String,
+    pub(crate) subreaper: Option<Subreaper>,
 }
 
 /// How long the end of the registry waits for a helper. One that hangs below `/proc` ends when that is over.
@@ -53,6 +55,14 @@ pub(super) struct Reactor {
     pub(super) journal: Journal,
     pub(super) inspections: Errands<Inspection>,
     pub(super) passes: Errands<Pass>,
+    /// Cgroups of lives that are over, and were not empty when they should have been.
+    pub(super) removals: Errands<Arc<Leaf>>,
+    /// Which life's cgroup is watched under which key.
+    pub(super) leaf_keys: IdMap<u64, Life>,
+    /// Where orphans come to this process.
+    orphans: Option<OrphanWatch>,
+    /// A child has ended of which it is not known yet whose it is.
+    unclaimed: Option<u32>,
     pub(super) memory: Arc<Memory>,
     pub(super) sinks: IdMap<ReplyId, Sink>,
     /// The lives that a handle is held to.
@@ -91,12 +101,14 @@ pub(crate) fn start(config: Config, plan: Plan) -> std::io::Result<(Arc<Shared>,
         policy: plan.stop_policy.clone(),
         group_after_reap: config.facilities.group_signal,
         kept_reports: config.kept_reports,
+        subreaper: config.subreaper.is_some(),
     };
     let ends = Ends {
         mail,
         gate,
         watch: poller.watch(),
         line,
+        subreaper: config.subreaper,
     };
     let shared = Arc::new(Shared::new(ends, config.facilities, plan));
     let reactor = Reactor {
@@ -111,6 +123,18 @@ pub(crate) fn start(config: Config, plan: Plan) -> std::io::Result<(Arc<Shared>,
             apply::inspect,
         ),
         passes: passes(&config.thread_name),
+        removals: Errands::new(
+            format!("{}-rmdir", config.thread_name),
+            usize::MAX,
+            remove_leaf,
+        ),
+        leaf_keys: HashMap::default(),
+        orphans: shared
+            .plan
+            .subreaper
+            .is_ok()
+            .then(|| OrphanWatch::new(&config.thread_name, shared.mail.clone())),
+        unclaimed: None,
         memory: Arc::default(),
         sinks: HashMap::default(),
         life_cells: HashMap::default(),
@@ -133,6 +157,13 @@ pub(crate) fn start(config: Config, plan: Plan) -> std::io::Result<(Arc<Shared>,
 /// The thread for the passes over all processes, named after the reactor's.
 pub(super) fn passes(name: &str) -> Errands<Pass> {
     Errands::new(format!("{name}-pass"), 1, pass::run)
+}
+
+/// On a helper's thread: a last try.
+fn remove_leaf(leaf: Arc<Leaf>) {
+    // ENODEV, EBUSY: it is gone, or a later run looks at it again.
+    drop(leaf.kill());
+    drop(leaf.remove());
 }
 
 /// The thread's whole life. Whatever ends it, everybody who waits is told.
@@ -183,6 +214,7 @@ impl Reactor {
             }
             self.exits();
             self.requests();
+            self.claim_child(now);
             if due {
                 // By the clock of before the look at the exits: what has become due since comes in the next round.
                 self.input(Input::Timer, now);
@@ -210,6 +242,10 @@ impl Reactor {
         let mut ready = std::mem::take(&mut self.ready);
         for event in ready.drain(..) {
             match event {
+                Ready::Process(key) if self.leaf_keys.contains_key(&key) => {
+                    let life = self.leaf_keys[&key];
+                    self.input(Input::Populated { life }, clock::now());
+                }
                 Ready::Process(key) => {
                     let process = ProcessId(key);
                     self.input(Input::Ready { process }, clock::now());
@@ -369,7 +405,22 @@ impl Reactor {
             }
             Message::Ask(question) => question(&self.machine, &self.watchlist, now),
             Message::Done { op, outcome } => self.input(Input::Done { op, outcome }, now),
+            Message::ChildEnded { pid } => {
+                self.unclaimed = Some(pid);
+                self.claim_child(now);
+            }
             Message::Halt => self.halted = true,
+        }
+    }
+
+    /// Does something about a child that has ended, once it is known whose it is.
+    fn claim_child(&mut self, now: Instant) {
+        let Some(pid) = self.unclaimed else { return };
+        if self.child_ended(pid, now) {
+            self.unclaimed = None;
+            if let Some(orphans) = &self.orphans {
+                orphans.go_on();
+            }
         }
     }
 
@@ -458,6 +509,9 @@ impl Reactor {
             reply: reply.map(|reply| self.sink(Sink::Registered(reply))),
         };
         self.watchlist.insert(core);
+        if let Some(orphans) = &self.orphans {
+            orphans.wake();
+        }
         self.input(Input::Born(born), now);
         // Until here its token was out: an end that came before would have waited for it. Where the machine did not
         // take it in, the token is gone already.
@@ -476,7 +530,7 @@ impl Reactor {
     }
 
     /// Hands one input in, and carries out what comes of it.
-    fn input(&mut self, input: Input, now: Instant) {
+    pub(super) fn input(&mut self, input: Input, now: Instant) {
         self.machine.handle(input, now);
         while let Some(effect) = self.machine.poll_effect() {
             let op = effect.op;
@@ -500,6 +554,10 @@ impl Reactor {
     fn part(&mut self) {
         self.inspections.part(HELPERS_PATIENCE);
         self.passes.part(HELPERS_PATIENCE);
+        self.removals.part(HELPERS_PATIENCE);
+        if let Some(orphans) = &self.orphans {
+            orphans.part(HELPERS_PATIENCE);
+        }
         self.mailbox.drain(&mut self.messages);
         for message in std::mem::take(&mut self.messages) {
             if let Message::Born(newborn) = message {

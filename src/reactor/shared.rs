@@ -17,12 +17,13 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::event::Reason;
 use crate::exit::{Exit, StatusSource};
 use crate::launch_threads::LaunchThreads;
+use crate::leaves::Leaves;
 use crate::machine::{Facts, Relation};
 use crate::plan::Plan;
 use crate::session::{Life, ProcessId, SessionId};
 use crate::signal::Signal;
 use crate::stdin::StdinPipe;
-use crate::sys::{self, Facilities, Lifeline, Look, Pin, Watch, Woken};
+use crate::sys::{self, Facilities, Lifeline, Look, Pin, Subreaper, Watch, Woken};
 
 /// What every handle of a registry shares with its reactor.
 #[derive(Debug)]
@@ -42,6 +43,10 @@ pub(crate) struct Shared {
     /// For launches that are bound to the thread that does them.
     pub(crate) launch_threads: LaunchThreads,
     pub(crate) cradles: Cradles,
+    /// The cgroups of the lives that have one.
+    pub(crate) leaves: Leaves,
+    /// Orphans come to this process, and all of its children are the registry's.
+    pub(crate) subreaper: Mutex<Option<Subreaper>>,
     /// What a reactor that panicked was looking after.
     pub(crate) wreck: Mutex<Vec<Arc<Core>>>,
 }
@@ -56,6 +61,7 @@ pub(super) struct Ends {
     pub(super) gate: Arc<SharedGate>,
     pub(super) watch: Watch,
     pub(super) line: Lifeline,
+    pub(super) subreaper: Option<Subreaper>,
 }
 
 impl Shared {
@@ -73,6 +79,8 @@ impl Shared {
             births_are_news: AtomicBool::new(false),
             launch_threads: LaunchThreads::default(),
             cradles: Cradles::default(),
+            leaves: Leaves::default(),
+            subreaper: Mutex::new(ends.subreaper),
             wreck: Mutex::default(),
         }
     }

@@ -3,9 +3,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use super::pass::Prey;
-use super::shared::Core;
+use super::pass::{Orphanage, Prey, Scene};
+use super::shared::{Core, Shared};
 use crate::event::Origin;
+use crate::leaves::Leaves;
 use crate::machine::{Hunt, IdMap};
 use crate::session::ProcessId;
 
@@ -39,7 +40,7 @@ impl Watchlist {
     }
 
     /// What a pass has to have in hand.
-    pub(crate) fn prey(&self, hunt: Hunt) -> Prey {
+    fn prey(&self, hunt: Hunt, leaves: &Leaves) -> Prey {
         let cores = |list: &[ProcessId]| {
             let held = list.iter().filter_map(|process| self.get(*process));
             held.cloned().collect()
@@ -48,17 +49,42 @@ impl Watchlist {
             leaders: cores(&hunt.leaders),
             parents: cores(&hunt.parents),
             members: cores(&hunt.members),
+            leaves: hunt
+                .marks
+                .iter()
+                .filter_map(|&life| leaves.of(life))
+                .collect(),
             hunt,
         }
     }
 
     /// The pids of those that were not started here.
-    pub(crate) fn taken_in(&self) -> HashSet<u32> {
+    fn taken_in(&self) -> HashSet<u32> {
         let held = self
             .taken_in
             .iter()
             .filter_map(|process| self.get(*process));
         held.map(|core| core.facts.pid).collect()
+    }
+
+    /// What a pass is about.
+    pub(crate) fn scene(&self, hunts: Vec<Hunt>, shared: &Shared) -> Scene {
+        let prey = hunts
+            .into_iter()
+            .map(|hunt| self.prey(hunt, &shared.leaves));
+        Scene {
+            prey: prey.collect(),
+            taken_in: self.taken_in(),
+            orphanage: shared.plan.subreaper.is_ok().then(|| Orphanage {
+                held: self.cores.values().map(|core| core.facts.pid).collect(),
+                census: shared.gate.census(),
+            }),
+        }
+    }
+
+    /// The process that has this pid, if it is held.
+    pub(super) fn by_pid(&self, pid: u32) -> Option<&Arc<Core>> {
+        self.cores.values().find(|core| core.facts.pid == pid)
     }
 
     /// Takes all of them out as they are.

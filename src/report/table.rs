@@ -262,6 +262,7 @@ mod tests {
             gone_before: 0,
             took: Duration::from_millis(5010),
             covers_descendants: false,
+            usage: None,
         }
     }
 

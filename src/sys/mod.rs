@@ -41,6 +41,13 @@
 //! **All processes.** [`ProcessTable`] lists them, and says of each what a search for descendants goes by: the limit that
 //! holds the mark, the group, parent, user and start. It is for helper threads. [`mark_limit`] sets the mark.
 //!
+//! **Cgroups.** [`Cgroups`] makes a [`Leaf`] for a life of a session, which holds its processes whatever they do, kills them at once
+//! and says when it is empty. A back end that has none says why, and no leaf is ever made. They may take their time, all but the
+//! readiness of a leaf that a [`Watch`] was told of.
+//!
+//! **Orphans.** A [`Subreaper`] has the orphans of all descendants come to this process; [`await_child`] waits for any of its
+//! children to end, [`has_children`] says whether there are any, [`bury`] takes one away that nobody holds.
+//!
 //! **What it can.** [`probe`] finds the [`Facilities`] once, by trying and not by comparing versions. What is missing has a
 //! declared consequence: no `group_signal`, and a group cannot be reached after its leader was reaped; no `exit_info`,
 //! and a status that somebody else collected is unknown; no `pidfs`, and an identity that is written down is only as
@@ -77,14 +84,15 @@ use linux as platform;
 
 pub(crate) use orders::{ChildMask, Fault, Grouping, Limit, Orders, Passed, Step};
 pub(crate) use platform::{
-    Born, Facilities, LIMIT_OF_MARK, Mask, Pin, Poller, ProcessTable, Revocation, Target, Unborn,
-    Watch, adopts_orphans, command_line, is_ancestor, is_gone, kill_unpinned, launch, mark_limit,
-    own_identity, own_limit, probe, random_u64, read_process, send_signal, signal_mask, sleep_on,
-    sleep_on_alone, start_of, ticks_since_boot, wait_readable, wait_writable, why_alive,
+    Born, Cgroups, Facilities, LIMIT_OF_MARK, Leaf, Mask, Pin, Poller, ProcessTable, Revocation,
+    Subreaper, Target, Unborn, Watch, adopts_orphans, await_child, bury, command_line,
+    has_children, is_ancestor, is_gone, kill_unpinned, launch, mark_limit, own_identity, own_limit,
+    probe, random_u64, read_process, send_signal, signal_mask, sleep_on, sleep_on_alone, start_of,
+    ticks_since_boot, wait_readable, wait_writable, why_alive,
 };
 pub(crate) use unix::{
     Lifeline, LifelineHolder, block_all_signals, current_pid, is_super_user, leads_group, lifeline,
-    null_device, own_group, own_user, peek_child, pipe, set_nonblocking,
+    null_device, own_group, own_rights, own_user, peek_child, pipe, set_nonblocking,
 };
 pub(crate) use vocabulary::{
     ChildState, Described, Limits, Look, OwnerIdentity, ProcessFacts, Ready, Relation, Woken,

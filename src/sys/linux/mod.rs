@@ -14,13 +14,17 @@
 //! | `launch` | `clone`, and what the child does until `execve` |
 //! | `procfs`, `parse` | `/proc` |
 //! | `table` | `/proc` as a whole, `prlimit`, `getpgid`: the search for descendants |
+//! | `cgroup` | the files of a cgroup of version 2 |
+//! | `orphans` | `prctl(PR_SET_CHILD_SUBREAPER)`, `waitid(P_ALL)` |
 //! | `owner`, `random` | who we are, `getrandom` |
 
+mod cgroup;
 mod facilities;
 mod info;
 mod last_resort;
 mod launch;
 mod look;
+mod orphans;
 mod owner;
 mod parse;
 mod pin;
@@ -37,9 +41,11 @@ mod wait;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use cgroup::{Cgroups, Leaf};
 pub(crate) use facilities::{Facilities, Mask};
 pub(crate) use last_resort::{kill_unpinned, sleep_on_alone};
 pub(crate) use launch::{Born, Unborn, launch, signal_mask};
+pub(crate) use orphans::{Subreaper, await_child, bury, has_children};
 pub(crate) use owner::own_identity;
 pub(crate) use pin::{Pin, is_gone, sleep_on};
 pub(crate) use poller::{Poller, Watch};

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
 
 /// What `/proc/PID/stat` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,6 +104,60 @@ pub(super) fn parse_status(status: &[u8]) -> Option<ProcStatus> {
     })
 }
 
+/// Where a cgroup hierarchy of version 2 is mounted, and which of its cgroups is at the top there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct UnifiedMount {
+    pub(super) root: PathBuf,
+    pub(super) point: PathBuf,
+}
+
+/// Parses `/proc/self/cgroup` for the cgroup of version 2.
+pub(super) fn parse_own_cgroup(cgroup: &[u8]) -> Option<PathBuf> {
+    let path = cgroup
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"0::"))?;
+    Some(OsString::from_vec(path.to_vec()).into())
+}
+
+/// Parses `/proc/self/mountinfo` for the hierarchies of version 2. A path with spaces is escaped there; such a mount is
+/// passed over.
+pub(super) fn parse_unified_mounts(mounts: &[u8]) -> Vec<UnifiedMount> {
+    let one = |line: &[u8]| {
+        let line = std::str::from_utf8(line).ok()?;
+        let (place, kind) = line.split_once(" - ")?;
+        if kind.split(' ').next()? != "cgroup2" || place.contains('\\') {
+            return None;
+        }
+        let mut fields = place.split(' ').skip(3);
+        Some(UnifiedMount {
+            root: fields.next()?.into(),
+            point: fields.next()?.into(),
+        })
+    };
+    mounts
+        .split(|byte| *byte == b'\n')
+        .filter_map(one)
+        .collect()
+}
+
+/// Parses `cgroup.procs`. What lies outside of our pid namespace is 0 there, and left out.
+pub(super) fn parse_cgroup_list(list: &[u8]) -> Vec<u32> {
+    let text = std::str::from_utf8(list).unwrap_or_default();
+    let pids = text.split_ascii_whitespace();
+    pids.filter_map(|pid| pid.parse().ok())
+        .filter(|pid| *pid != 0)
+        .collect()
+}
+
+/// The number behind a key in a file of lines `KEY NUMBER`.
+pub(super) fn parse_keyed(text: &[u8], key: &str) -> Option<u64> {
+    let text = std::str::from_utf8(text).ok()?;
+    text.lines().find_map(|line| {
+        let (name, value) = line.split_once(' ')?;
+        (name == key).then(|| value.trim().parse().ok())?
+    })
+}
+
 /// Splits a list whose items each end with a NUL. An item may be empty, and so may the list. A program that wrote over its
 /// arguments may have left the last one without its NUL, or a row of NULs behind it; they are given as they are.
 pub(super) fn parse_list(list: &[u8]) -> Vec<OsString> {
@@ -186,6 +241,33 @@ mod tests {
         assert_eq!(parse_children(b""), []);
         assert_eq!(parse_last_pid(b"0.20 0.18 0.12 1/80 11206\n"), Some(11_206));
         assert_eq!(parse_last_pid(b"0.20 0.18"), None);
+    }
+
+    #[test]
+    fn cgroups_are_found_where_they_are_mounted() {
+        let own = b"4:memory:/a\n0::/user.slice/x y\n";
+        assert_eq!(parse_own_cgroup(own), Some("/user.slice/x y".into()));
+        assert_eq!(parse_own_cgroup(b"4:memory:/a\n"), None);
+        let mounts = b"30 23 0:26 / /sys/fs/cgroup rw shared:9 - cgroup2 cgroup2 rw\n\
+            41 31 0:38 /a /mnt rw,relatime - cgroup2 none rw\n\
+            42 31 0:38 / /x\\040y rw - cgroup2 none rw\n\
+            43 31 0:39 / /y rw - cgroup cgroup rw,memory\n";
+        let mount = |root: &str, point: &str| UnifiedMount {
+            root: root.into(),
+            point: point.into(),
+        };
+        let expected = [mount("/", "/sys/fs/cgroup"), mount("/a", "/mnt")];
+        assert_eq!(parse_unified_mounts(mounts), expected);
+    }
+
+    #[test]
+    fn the_files_of_a_cgroup_are_lists_and_keyed_numbers() {
+        assert_eq!(parse_cgroup_list(b"17\n0\n4321\n"), [17, 4321]);
+        let events = b"populated 1\nfrozen 0\n";
+        assert_eq!(parse_keyed(events, "populated"), Some(1));
+        assert_eq!(parse_keyed(events, "frozen"), Some(0));
+        assert_eq!(parse_keyed(events, "oom"), None);
+        assert_eq!(parse_keyed(b"populated x\n", "populated"), None);
     }
 
     #[test]

@@ -8,6 +8,7 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
 use rustix::event::epoll;
 
+use super::cgroup::Leaf;
 use super::pin::Pin;
 use super::timer::Timer;
 use crate::sys::vocabulary::Ready;
@@ -139,6 +140,18 @@ impl Watch {
         let data = epoll::EventData::new_u64(token.0 as u64);
         let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
         Ok(epoll::add(&*self.registry, pin.fd(), data, flags)?)
+    }
+
+    /// Watches a leaf under a key that was never used before, neither for a leaf nor for a pin: it is reported as ready when it
+    /// has become empty, or is so no longer. Ends with the leaf.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`add`](Self::add).
+    pub(crate) fn add_leaf(&self, leaf: &Leaf, key: u64) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(key);
+        let flags = epoll::EventFlags::PRI | epoll::EventFlags::ET;
+        Ok(epoll::add(&*self.registry, leaf.events(), data, flags)?)
     }
 
     /// Ends the watch. To be done before the pin is dropped: the kernel does it by itself only if no copy of the pidfd is

@@ -44,6 +44,24 @@ pub(crate) fn own_user() -> u32 {
     rustix::process::geteuid().as_raw()
 }
 
+/// The user that a child starts as if nothing else is said, and its groups; 0 as well for whoever can become the super-user
+/// again.
+pub(crate) fn own_rights() -> (u32, Vec<u32>) {
+    use rustix::process::{getegid, geteuid, getgroups, getuid};
+    let user = if getuid().is_root() {
+        0
+    } else {
+        geteuid().as_raw()
+    };
+    let mut groups: Vec<u32> = getgroups()
+        .unwrap_or_default()
+        .into_iter()
+        .map(rustix::process::Gid::as_raw)
+        .collect();
+    groups.push(getegid().as_raw());
+    (user, groups)
+}
+
 /// Whether this process runs as root, as std asks it: by the real user.
 pub(crate) fn is_super_user() -> bool {
     rustix::process::getuid().is_root()

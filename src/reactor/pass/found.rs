@@ -1,0 +1,102 @@
+//! What is done about somebody who was found.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::round::Round;
+use crate::containment::Containment;
+use crate::event::Origin;
+use crate::machine::{Facts, Fate, Reach, Relation};
+use crate::reactor::clock;
+use crate::reactor::mailbox::{Message, Newborn};
+use crate::reactor::shared::{Core, Outputs, Parts};
+use crate::report::{SurvivalCause, Survivor};
+use crate::session::ProcessId;
+use crate::signal::Signal;
+use crate::stdin::StdinPipe;
+use crate::sys::{self, Described, Pin, Target};
+
+impl Round<'_> {
+    pub(super) fn claim(&mut self, pid: u32, prey: usize, described: &Described) {
+        let command_line = self.command_line(pid, described);
+        self.seen(prey).claims.push(Survivor {
+            process: ProcessId(0),
+            pid,
+            command_line: command_line.to_vec(),
+            cause: SurvivalCause::Unknown,
+        });
+    }
+
+    pub(super) fn command_line(&mut self, pid: u32, described: &Described) -> Arc<[OsString]> {
+        if !self.memory.hanging.contains(&pid) {
+            self.memory.reading.store(pid, Ordering::SeqCst);
+            let line = self.table.command_line(pid);
+            self.memory.reading.store(0, Ordering::SeqCst);
+            if !line.is_empty() {
+                return line.into();
+            }
+        }
+        // A zombie has no arguments any more, only a name.
+        [described.name.clone()].into()
+    }
+
+    /// A descendant: it is a member from now on.
+    pub(super) fn take_in(&mut self, pin: Pin, prey: usize, described: &Described, in_group: bool) {
+        let pid = pin.pid();
+        let hunt = &self.scene.prey[prey].hunt;
+        let (kill, life, session) = (hunt.kill, hunt.life, hunt.session);
+        let killed = kill.is_some()
+            && sys::send_signal(
+                Target::Process(&pin),
+                Signal::KILL.0,
+                &self.shared.facilities,
+            )
+            .is_ok();
+        let facts = Facts {
+            pid,
+            inode: pin.identity().inode,
+            relation: Relation::Stranger,
+            leads_group: described.group == pid,
+            origin: Origin::Found,
+            containment: Containment::Group,
+            reach: Reach::Group,
+            in_a_members_group: in_group,
+            label: None,
+            command_line: self.command_line(pid, described),
+        };
+        let core = Arc::new(Core::new(
+            Arc::clone(self.shared),
+            Parts {
+                process: self.shared.gate.name_found(),
+                session,
+                life,
+                facts: Arc::new(facts),
+                started: None,
+                pin: None,
+                stdin: StdinPipe::new(None),
+                outputs: Outputs::default(),
+            },
+        ));
+        self.seen(prey).living = true;
+        if let (true, Some(reason)) = (killed, kill) {
+            core.set_asked(Signal::KILL, reason);
+        }
+        if self.shared.watch.add(&pin, core.process.0).is_err() {
+            self.passed.fate = Fate::Refused;
+            return;
+        }
+        core.hold(pin);
+        self.known.insert(pid, Arc::clone(&core));
+        let newborn = Newborn {
+            core,
+            at: clock::now(),
+            since: None,
+            raced: false,
+            time_limit: None,
+            reply: None,
+        };
+        // A reactor that is gone looks after nobody. What is found is woken for at the end of the pass.
+        drop(self.shared.mail.send_quietly(Message::Born(newborn)));
+    }
+}

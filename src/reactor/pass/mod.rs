@@ -1,0 +1,193 @@
+//! A pass: once over all processes, for the descendants of the sessions that are being ended.
+//!
+//! On a helper's thread, or on a caller's who only wants to see. Everything that is learned of a process is read while a
+//! pin holds it that was opened before, and it is alive afterwards: it cannot be about another process with its number.
+
+mod chase;
+mod enclosure;
+mod found;
+mod kin;
+mod round;
+mod strays;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub(in crate::reactor) use self::enclosure::strike;
+use self::round::Round;
+use super::mailbox::Message;
+use super::shared::{Core, Shared};
+use crate::machine::{Fate, Hunt, OpId, Outcome, Passed, Seen};
+use crate::session::Life;
+use crate::sys::{self, Leaf, ProcessTable};
+
+/// One life that is hunted for, with what is known of it.
+#[derive(Debug)]
+pub(crate) struct Prey {
+    pub(crate) hunt: Hunt,
+    pub(crate) leaders: Vec<Arc<Core>>,
+    pub(crate) parents: Vec<Arc<Core>>,
+    pub(crate) members: Vec<Arc<Core>>,
+    /// The cgroups of the lives whose marks count.
+    pub(crate) leaves: Vec<Arc<Leaf>>,
+}
+
+/// All that a pass is about.
+#[derive(Debug)]
+pub(crate) struct Scene {
+    pub(crate) prey: Vec<Prey>,
+    /// Processes that were adopted or attached, and so may carry the mark of a session that they are not in.
+    pub(crate) taken_in: HashSet<u32>,
+    /// Where orphans come to this process.
+    pub(crate) orphanage: Option<Orphanage>,
+}
+
+/// What has to be known to tell an orphan that has come to us from a child of ours.
+#[derive(Debug)]
+pub(crate) struct Orphanage {
+    /// All processes that are held, of all sessions.
+    pub(crate) held: HashSet<u32>,
+    /// How many spawns there have been, if none was under way.
+    pub(crate) census: Option<u64>,
+}
+
+/// An errand: one pass.
+#[derive(Debug)]
+pub(crate) struct Pass {
+    pub(crate) op: OpId,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) scene: Scene,
+    pub(crate) memory: Arc<Memory>,
+}
+
+/// What passes remember of each other.
+#[derive(Debug, Default)]
+pub(crate) struct Memory {
+    seen: Mutex<Remembered>,
+    /// Whose command line is being read; 0 for nobody's. One that hangs is not asked again.
+    reading: AtomicU32,
+    hanging: Vec<u32>,
+}
+
+impl Memory {
+    /// For the passes after one that hangs.
+    pub(super) fn after(late: &Self) -> Self {
+        let mut hanging = late.hanging.clone();
+        hanging.push(late.reading.load(Ordering::SeqCst));
+        Self {
+            hanging,
+            ..Self::default()
+        }
+    }
+}
+
+#[derive(Debug, Default)]
+struct Remembered {
+    /// Dead and not reaped: seen before, they are no news.
+    dead: HashMap<Life, HashSet<(u32, Option<u64>)>>,
+    /// Of another user, and without a mark, by number and identity.
+    foreign: HashMap<u32, u64>,
+    /// Without any mark, and known for it since the pass before: nobody gets the variable later.
+    unmarked: HashSet<u32>,
+    /// Somebody new was met in the pass before, and was killed: there may be more behind it.
+    restless: bool,
+}
+
+/// On a helper's thread.
+pub(super) fn run(pass: Pass) {
+    let passed = look_for(&pass.shared, &pass.scene, &pass.memory);
+    // A reactor that is gone does not want to know.
+    drop(pass.shared.mail.send(Message::Done {
+        op: pass.op,
+        outcome: Outcome::Passed(passed),
+    }));
+}
+
+/// Looks into the cgroups and goes over all processes, as far as anybody wants either; and once more over the processes if
+/// nothing happened.
+pub(crate) fn look_for(shared: &Arc<Shared>, scene: &Scene, memory: &Memory) -> Passed {
+    if is_childless(scene) {
+        return childless(scene);
+    }
+    let mut seen = memory.seen.lock().unwrap_or_else(PoisonError::into_inner);
+    let prey = &scene.prey;
+    let hunted = |life: &Life| prey.iter().any(|prey| prey.hunt.life == *life);
+    seen.dead.retain(|life, _| hunted(life));
+    if prey.iter().any(|prey| prey.hunt.survey) {
+        // Of the last end, which may have been an hour ago.
+        seen.unmarked.clear();
+        seen.restless = false;
+    }
+    let table = ProcessTable::open();
+    prey.iter().for_each(enclosure::strike);
+    let mut passed = match &table {
+        Ok(table) => go_round(Round::new((shared, scene), (memory, &mut seen), table)),
+        // There is no `/proc`: who is in a cgroup is not named, and is killed and confirmed all the same.
+        Err(_) if scene.prey.iter().all(|prey| !prey.hunt.scope.everywhere) => nobody(scene),
+        Err(_) => refused(),
+    };
+    for prey in prey {
+        enclosure::settle(prey, passed.seen.entry(prey.hunt.life).or_default());
+    }
+    passed.childless = is_childless(scene);
+    passed
+}
+
+fn go_round(mut round: Round<'_>) -> Passed {
+    let inside = round.enclosed();
+    if !round.looks_everywhere() {
+        return inside;
+    }
+    let first = round.go();
+    if !is_quiet(&first) {
+        return first;
+    }
+    let mut second = round.go();
+    if is_quiet(&second) {
+        second.rounds = 2;
+    }
+    second
+}
+
+/// Whether this process has no child: as orphans come to it, it has no descendant then.
+fn is_childless(scene: &Scene) -> bool {
+    scene.orphanage.is_some() && !sys::has_children()
+}
+
+fn childless(scene: &Scene) -> Passed {
+    scene.prey.iter().for_each(enclosure::strike);
+    let mut passed = nobody(scene);
+    for prey in &scene.prey {
+        enclosure::settle(prey, passed.seen.entry(prey.hunt.life).or_default());
+    }
+    Passed {
+        childless: true,
+        ..passed
+    }
+}
+
+/// A pass that has met nobody.
+fn nobody(scene: &Scene) -> Passed {
+    let lives = scene.prey.iter().map(|prey| prey.hunt.life);
+    Passed {
+        fate: Fate::Complete,
+        calm: true,
+        rounds: 1,
+        seen: lives.map(|life| (life, Seen::default())).collect(),
+        ..Passed::default()
+    }
+}
+
+/// A pass that could not be made.
+pub(super) fn refused() -> Passed {
+    Passed {
+        fate: Fate::Refused,
+        ..Passed::default()
+    }
+}
+
+fn is_quiet(passed: &Passed) -> bool {
+    let still = |seen: &Seen| !seen.living && !seen.freshly_dead;
+    passed.fate == Fate::Complete && passed.calm && passed.seen.values().all(still)
+}

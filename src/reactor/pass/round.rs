@@ -1,0 +1,371 @@
+//! Once over all processes: who is worth a closer look, and what a closer look shows.
+
+use std::collections::{HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::kin::{Acquaintance, Kin, acquaintance, is_alive};
+use super::{Memory, Prey, Remembered, Scene, nobody, refused};
+use crate::limit_mark::Pair;
+use crate::machine::{Fate, Passed, Seen, Sighting, Verdict};
+use crate::mark::{self, Mark};
+use crate::reactor::shared::{Core, Shared};
+use crate::sys::{self, Described, Limits, Pin, ProcessTable};
+
+/// Once over all processes.
+pub(super) struct Round<'a> {
+    pub(super) shared: &'a Arc<Shared>,
+    pub(super) scene: &'a Scene,
+    pub(super) memory: &'a Memory,
+    remembered: &'a mut Remembered,
+    pub(super) table: &'a ProcessTable,
+    pub(super) own: u32,
+    /// Whose mark it is.
+    marks: HashMap<u64, usize>,
+    /// Whose group it is, and by which leader.
+    pub(super) groups: HashMap<u32, (usize, &'a Arc<Core>)>,
+    pub(super) known: HashMap<u32, Arc<Core>>,
+    /// Where orphans of ours come to, and the groups of those and of this process. Read when they are needed.
+    pub(super) kin: Option<Kin>,
+    pids: Vec<u32>,
+    /// Those of our children that nobody holds, as they were when the list was begun.
+    strays: HashSet<u32>,
+    pub(super) passed: Passed,
+}
+
+/// Why a process was looked at more closely.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Hint {
+    pub(super) prey: usize,
+    pub(super) child: bool,
+    /// It is an orphan that has come to us, and can belong to nobody else.
+    pub(super) ours: bool,
+}
+
+impl Hint {
+    /// It was seen in the cgroup.
+    pub(super) fn inside(prey: usize) -> Self {
+        Self {
+            prey,
+            child: false,
+            ours: false,
+        }
+    }
+}
+
+impl<'a> Round<'a> {
+    pub(super) fn new(
+        (shared, scene): (&'a Arc<Shared>, &'a Scene),
+        (memory, remembered): (&'a Memory, &'a mut Remembered),
+        table: &'a ProcessTable,
+    ) -> Self {
+        let mut marks = HashMap::new();
+        let mut groups = HashMap::new();
+        let mut known = HashMap::new();
+        for (index, prey) in scene.prey.iter().enumerate() {
+            for life in &prey.hunt.marks {
+                if let Some(mark) = shared.plan.limit_mark {
+                    marks.insert(mark.value(*life), index);
+                }
+            }
+            for leader in &prey.leaders {
+                groups.insert(leader.facts.pid, (index, leader));
+                known.insert(leader.facts.pid, Arc::clone(leader));
+            }
+            for member in &prey.members {
+                known.insert(member.facts.pid, Arc::clone(member));
+            }
+        }
+        Self {
+            shared,
+            scene,
+            memory,
+            remembered,
+            table,
+            own: sys::current_pid(),
+            marks,
+            groups,
+            known,
+            kin: None,
+            pids: Vec::new(),
+            strays: HashSet::new(),
+            passed: Passed::default(),
+        }
+    }
+
+    pub(super) fn looks_everywhere(&self) -> bool {
+        let everywhere = |prey: &Prey| prey.hunt.scope.everywhere;
+        self.scene.prey.iter().any(everywhere)
+    }
+
+    pub(super) fn begin(&mut self) {
+        self.passed = nobody(self.scene);
+    }
+
+    pub(super) fn finish(&mut self) -> Passed {
+        std::mem::take(&mut self.passed)
+    }
+
+    /// Whether this number is that of somebody who is held and lives, or is not to be touched.
+    pub(super) fn is_known(&self, pid: u32) -> bool {
+        let known = self.known.get(&pid).map(|core| acquaintance(core));
+        let there = matches!(known, Some(Acquaintance::Lives | Acquaintance::Dead));
+        there || pid == self.own || pid == 1 || self.scene.taken_in.contains(&pid)
+    }
+
+    pub(super) fn go(&mut self) -> Passed {
+        self.begin();
+        let killing = self.scene.prey.iter().any(|prey| prey.hunt.kill.is_some());
+        let newest = self.table.newest();
+        let mut met = false;
+        if let (true, true, Some(newest)) = (self.remembered.restless, killing, newest) {
+            // Before the list, which is long where something has left thousands of zombies.
+            met |= self.chase(newest);
+        }
+        let children = self.children();
+        self.strays = self.strays();
+        let newest = self.table.newest();
+        let mut pids = std::mem::take(&mut self.pids);
+        if self.table.list(&mut pids).is_err() {
+            return refused();
+        }
+        let listed = |pid: &u32| pids.binary_search(pid).is_ok();
+        self.remembered.unmarked.retain(listed);
+        for &pid in &pids {
+            met |= self.visit(pid, children.get(&pid).copied());
+        }
+        self.pids = pids;
+        if let (true, true, Some(newest)) = (met, killing, newest) {
+            self.chase(newest);
+        }
+        self.remembered.restless = met;
+        self.finish()
+    }
+
+    /// The children of the members that live, and for whom they were asked.
+    pub(super) fn children(&self) -> HashMap<u32, usize> {
+        let mut all = HashMap::new();
+        let mut children = Vec::new();
+        for (index, prey) in self.scene.prey.iter().enumerate() {
+            for parent in &prey.parents {
+                children.clear();
+                if is_alive(parent) {
+                    self.table.children(parent.facts.pid, &mut children);
+                }
+                // The answer was about this one if it lives on.
+                if is_alive(parent) {
+                    all.extend(children.iter().map(|&child| (child, index)));
+                }
+            }
+        }
+        all
+    }
+
+    /// Looks at one number. Says whether somebody new was met behind it.
+    pub(super) fn visit(&mut self, pid: u32, child_of: Option<usize>) -> bool {
+        if pid == self.own || pid == 1 {
+            return false;
+        }
+        let limits = match self.table.limits(pid) {
+            Limits::Refused => self.foreign_limits(pid),
+            limits @ (Limits::Read(_) | Limits::Gone) => limits,
+        };
+        let limits = match limits {
+            Limits::Gone => {
+                self.passed.calm = false;
+                return false;
+            }
+            Limits::Read(limits) => Some(limits),
+            Limits::Refused => None,
+        };
+        let marked = self.marked(limits).or_else(|| self.named(pid));
+        let grouped = if self.groups.is_empty() {
+            None
+        } else {
+            let group = self.table.group(pid);
+            group
+                .and_then(|group| self.groups.get(&group))
+                .map(|&(index, _)| index)
+        };
+        let child = child_of.is_some();
+        match marked.or(grouped).or(child_of) {
+            Some(prey) => self.meet(
+                pid,
+                Hint {
+                    prey,
+                    child,
+                    ours: false,
+                },
+            ),
+            None if self.strays.contains(&pid) => self.meet_stray(pid),
+            None => false,
+        }
+    }
+
+    /// Whose mark this limit is.
+    pub(super) fn marked(&self, limits: Option<Pair>) -> Option<usize> {
+        let mark = self.shared.plan.limit_mark?;
+        self.marks.get(&mark.read(limits?)).copied()
+    }
+
+    /// Who has no limit mark may have the variable: where there are no limit marks, and where a member was marked a moment
+    /// after its start, and may have started another one before.
+    pub(super) fn named(&mut self, pid: u32) -> Option<usize> {
+        let late = |prey: &Prey| prey.hunt.marked_late;
+        if self.shared.plan.owner.is_none() || !self.scene.prey.iter().any(late) {
+            return None;
+        }
+        if self.remembered.unmarked.contains(&pid) {
+            return None;
+        }
+        // Nobody's environment is read who is older than the session: it takes a lock that can be held for long.
+        let since = self.scene.prey.iter().map(|prey| prey.hunt.since).min();
+        let is_young = |found: &Described| Some(found.start_ticks) >= since;
+        let named = if self.table.describe(pid).is_ok_and(|found| is_young(&found)) {
+            let named = (0..self.scene.prey.len()).find(|&prey| self.names(pid, prey));
+            // The dead have no environment. One who has died a moment ago may have left a child.
+            if named.is_none()
+                && self
+                    .table
+                    .describe(pid)
+                    .map_or(true, |found| found.is_zombie)
+            {
+                self.passed.calm = false;
+            }
+            named
+        } else {
+            None
+        };
+        if named.is_none() {
+            self.remembered.unmarked.insert(pid);
+        }
+        named
+    }
+
+    /// Whether the environment of a process names this life.
+    pub(super) fn names(&self, pid: u32, prey: usize) -> bool {
+        if self.memory.hanging.contains(&pid) {
+            return false;
+        }
+        self.memory.reading.store(pid, Ordering::SeqCst);
+        let value = self.table.variable(pid, mark::VARIABLE);
+        self.memory.reading.store(0, Ordering::SeqCst);
+        let Some(value) = value else {
+            return false;
+        };
+        let ours = |token: &mark::Token| {
+            token.registry == self.shared.plan.number
+                && self.scene.prey[prey].hunt.marks.contains(&token.life)
+        };
+        Mark::parse(value.as_bytes()).tokens().any(ours)
+    }
+
+    /// What the files say of another user's process. They are read once for each process: nobody marks it later.
+    pub(super) fn foreign_limits(&mut self, pid: u32) -> Limits {
+        let inode = Pin::open(pid, &self.shared.facilities)
+            .ok()
+            .and_then(|pin| pin.identity().inode);
+        if inode.is_some() && self.remembered.foreign.get(&pid).copied() == inode {
+            return Limits::Refused;
+        }
+        let limits = self.table.limits_by_file(pid);
+        let read = match limits {
+            Limits::Read(limits) => Some(limits),
+            Limits::Refused | Limits::Gone => None,
+        };
+        match inode {
+            Some(inode) if self.marked(read).is_none() => {
+                self.remembered.foreign.insert(pid, inode);
+            }
+            Some(_) | None => {}
+        }
+        limits
+    }
+
+    pub(super) fn seen(&mut self, prey: usize) -> &mut Seen {
+        let life = self.scene.prey[prey].hunt.life;
+        self.passed.seen.entry(life).or_default()
+    }
+
+    /// Looks closely at somebody for whom something speaks. Says whether it is alive and new.
+    pub(super) fn meet(&mut self, pid: u32, hint: Hint) -> bool {
+        match self.known.get(&pid).map(|core| acquaintance(core)) {
+            Some(Acquaintance::Lives) => {
+                self.seen(hint.prey).living = true;
+                return false;
+            }
+            Some(Acquaintance::Dead) => {
+                self.seen(hint.prey).marked = true;
+                return false;
+            }
+            // The number is another's.
+            Some(Acquaintance::Gone) | None => {}
+        }
+        if self.scene.taken_in.contains(&pid) {
+            return false;
+        }
+        let pin = match Pin::open(pid, &self.shared.facilities) {
+            Ok(pin) => pin,
+            Err(error) if sys::is_gone(&error) => {
+                self.passed.calm = false;
+                return false;
+            }
+            Err(_no_descriptor) => {
+                self.passed.fate = Fate::Refused;
+                self.seen(hint.prey).living = true;
+                return false;
+            }
+        };
+        if !matches!(pin.is_dead(), Ok(false)) {
+            self.note_dead(&pin, hint.prey);
+            return false;
+        }
+        let Ok(described) = self.table.describe(pid) else {
+            self.passed.calm = false;
+            return false;
+        };
+        let sighting = self.sighting(pid, &described, hint);
+        // Alive after it was read: what was read is about the one that is held.
+        if !matches!(pin.is_dead(), Ok(false)) {
+            self.note_dead(&pin, hint.prey);
+            return false;
+        }
+        let verdict = match sighting.judge() {
+            Verdict::AskVariable => {
+                let variable = Some(self.names(pid, hint.prey));
+                Sighting {
+                    variable,
+                    ..sighting
+                }
+                .judge()
+            }
+            verdict @ (Verdict::Member | Verdict::Claim | Verdict::Stranger) => verdict,
+        };
+        match verdict {
+            Verdict::Stranger => false,
+            Verdict::Claim | Verdict::AskVariable => {
+                self.claim(pid, hint.prey, &described);
+                false
+            }
+            Verdict::Member if self.is_spared(pid, &pin) => {
+                self.claim(pid, hint.prey, &described);
+                false
+            }
+            Verdict::Member => {
+                self.take_in(pin, hint.prey, &described, sighting.in_group);
+                true
+            }
+        }
+    }
+
+    /// Somebody for whom something spoke is dead. It counts as one of them, whatever it was: that is never too little.
+    pub(super) fn note_dead(&mut self, pin: &Pin, prey: usize) {
+        let news = (pin.pid(), pin.identity().inode);
+        let life = self.scene.prey[prey].hunt.life;
+        let fresh = self.remembered.dead.entry(life).or_default().insert(news);
+        let seen = self.seen(prey);
+        seen.marked = true;
+        seen.freshly_dead |= fresh;
+    }
+}
