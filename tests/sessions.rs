@@ -335,18 +335,17 @@ fn a_tier_of_a_session_holds_for_its_processes_unless_a_spawn_says_otherwise() {
         .map(|info| info.containment)
         .collect();
     assert_eq!(tiers, [Containment::Leader, Containment::Group]);
-    for tier in [Containment::Subreaper, Containment::Cgroup] {
-        let options = SpawnOptions::new().containment(tier);
-        let error = session
-            .spawn_with(&mut sleeper(), &options)
-            .expect_err("not there yet");
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-        let error = registry
-            .open_session(SessionOptions::new().id(77).containment(tier))
-            .expect_err("not there yet");
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(registry.session(77).works().is_none(), "nothing was opened");
-    }
+    let tier = Containment::Subreaper;
+    let options = SpawnOptions::new().containment(tier);
+    let error = session
+        .spawn_with(&mut sleeper(), &options)
+        .expect_err("the host has not consented");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    let error = registry
+        .open_session(SessionOptions::new().id(77).containment(tier))
+        .expect_err("the host has not consented");
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(registry.session(77).works().is_none(), "nothing was opened");
     assert!(session.end_with(&quick()).works().is_clean());
 }
 

@@ -8,16 +8,17 @@ use std::io::{BufRead as _, BufReader};
 use std::process::{ExitCode, Stdio};
 
 use procession::{
-    Capability, Command, Containment, EventKind, EventMask, How, Launch, Means, Origin, Process,
-    Registry, Rung, Signal, SpawnOptions, StopPolicy, Strength, SurvivalCause,
+    Capability, Containment, EventKind, EventMask, How, Means, Origin, Registry, Rung, Signal,
+    SpawnOptions, StopPolicy, Strength, SurvivalCause,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use support::adversary::{
-    assert_abandoned, await_abandoned, comet, daemon, executes_from_a_thread, fork_bomb,
-    frames_a_stranger, headless, is_abandoned, lingers, namespace_owner, own_locks,
-    parent_of_a_stopped_child, thorough_daemon, vanishing_daemon, wrapper_of_a_deaf_server,
+    await_abandoned, comet, daemon, executes_from_a_thread, fork_bomb, frames_a_stranger, headless,
+    is_abandoned, lingers, namespace_owner, own_locks, parent_of_a_stopped_child, thorough_daemon,
+    vanishing_daemon, wrapper_of_a_deaf_server,
 };
+use support::tree::{Tree, has_forgotten, native, native_tree, tree};
 use support::{
     LONG_ENOUGH, Lines, Pinned, Works, clean, close, close_with, drain, eventually, exits_of, host,
     member, ms, pipe, registry, role, role_of, say, start, test,
@@ -71,72 +72,6 @@ fn main() -> ExitCode {
             role_of!(unprivileged_host),
         ],
     )
-}
-
-/// A role that is launched natively: marked from its birth.
-fn native(name: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().expect("an executable has a path"));
-    command
-        .arg(format!("role:{name}"))
-        .stdin(procession::Stdio::null());
-    command
-}
-
-/// Its output, held by all that it starts.
-struct Tree {
-    leader: Process,
-    output: BufReader<File>,
-}
-
-impl Tree {
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        self.output
-            .read_line(&mut line)
-            .expect("a pipe can be read");
-        line.trim_end().to_owned()
-    }
-
-    fn number(&mut self) -> u32 {
-        self.line().parse().expect("the role says a number")
-    }
-
-    fn await_ready(&mut self) {
-        assert_eq!(self.line(), "ready");
-    }
-
-    fn assert_gone(&mut self) {
-        assert_abandoned(self.output.get_mut());
-    }
-}
-
-/// Starts a role by std's command, with a pipe that all of its descendants hold.
-fn tree(registry: &Registry, session: u64, name: &str, args: &[&str]) -> Tree {
-    let (output, writer) = pipe();
-    let mut command = role(name);
-    command.args(args).stdout(Stdio::from(writer));
-    grown(registry, session, &mut command, output)
-}
-
-/// The same by ours.
-fn native_tree(registry: &Registry, session: u64, name: &str, args: &[&str]) -> Tree {
-    let (output, writer) = pipe();
-    let mut command = native(name);
-    command.args(args).stdout(procession::Stdio::from(writer));
-    grown(registry, session, &mut command, output)
-}
-
-fn grown(registry: &Registry, session: u64, command: &mut impl Launch, output: File) -> Tree {
-    let leader = registry
-        .spawn(session, command)
-        .expect("a role can be started");
-    let output = BufReader::new(output);
-    Tree { leader, output }
-}
-
-/// Whether it has become the program without environment.
-fn has_forgotten(pid: u32) -> bool {
-    std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| environment.is_empty())
 }
 
 fn term_then_kill(grace: u64) -> StopPolicy {

@@ -125,6 +125,59 @@ pub(crate) fn thorough_daemon() {
     forget_everything();
 }
 
+/// A comet that has taken its mark away, and whose generations know nothing of each other.
+pub(crate) fn unmarked_comet() {
+    lower_own_mark();
+    comet();
+}
+
+/// Makes a cgroup in its own, and moves a child of its into that.
+pub(crate) fn nests_a_cgroup() {
+    let own = own_cgroup();
+    let nested = own.join("nested").join("deeper");
+    std::fs::create_dir_all(&nested).expect("a cgroup can be made");
+    if fork() == Side::Child {
+        std::fs::write(nested.join("cgroup.procs"), "0").expect("it may be entered");
+        new_session();
+        say("ready");
+        say(std::process::id());
+        linger();
+    }
+    linger();
+}
+
+/// Starts a child, which moves itself to the cgroup that is its argument.
+pub(crate) fn leaves_its_cgroup() {
+    if fork() == Side::Child {
+        let to = std::path::PathBuf::from(argument(0));
+        std::fs::write(to.join("cgroup.procs"), "0").expect("it may be entered");
+        new_session();
+        say("ready");
+        say(std::process::id());
+        linger();
+    }
+    linger();
+}
+
+/// The cgroup of version 2 that this process is in.
+pub(crate) fn own_cgroup() -> std::path::PathBuf {
+    cgroup_of("self")
+}
+
+/// The one that a process is in.
+pub(crate) fn cgroup_of(pid: &str) -> std::path::PathBuf {
+    let mounts = std::fs::read_to_string("/proc/self/mounts").expect("it can be read");
+    let mount = mounts.lines().find_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        let point = fields.next()?;
+        (fields.next()? == "cgroup2").then_some(point)
+    });
+    let cgroups = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).expect("it can be read");
+    let own = cgroups.lines().find_map(|line| line.strip_prefix("0::/"));
+    let mount = std::path::Path::new(mount.expect("there is a hierarchy of version 2"));
+    mount.join(own.expect("every process is in one"))
+}
+
 /// Becomes a program with an empty environment that holds its output alone.
 fn forget_everything() -> ! {
     let error = Command::new("/bin/sleep")

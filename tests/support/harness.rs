@@ -85,6 +85,26 @@ impl Test {
         self
     }
 
+    /// It needs a cgroup that this program may write to, and is skipped by name where there is none.
+    pub(crate) fn needs_cgroups(mut self) -> Self {
+        // Nothing is made by asking, and each test is asked for in each process: once is enough.
+        static THERE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
+        let look = || {
+            let registry = procession::Registry::builder()
+                .containment_up_to(procession::Containment::Cgroup)
+                .build();
+            registry.is_ok_and(|registry| {
+                registry
+                    .capabilities()
+                    .has(procession::Capability::CgroupTier)
+            })
+        };
+        if !*THERE.get_or_init(look) {
+            self.skipped = Some("needs a cgroup of version 2 that it may write to");
+        }
+        self
+    }
+
     /// It does what a machine's owner has to agree to first, by setting this variable.
     pub(crate) fn needs_consent(mut self, variable: &str, why: &'static str) -> Self {
         if std::env::var_os(variable).is_none() {

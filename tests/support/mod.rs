@@ -35,6 +35,7 @@ mod refusal;
 mod reports;
 mod roles;
 mod scratch;
+pub(crate) mod tree;
 mod wait;
 mod world;
 

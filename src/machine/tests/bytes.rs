@@ -1,7 +1,7 @@
 //! Runs that are read off bytes, for the fuzzer.
 
 use super::descendants::Sees;
-use super::world::{Op, Temper, World};
+use super::world::{Op, Temper, Tier, World};
 use crate::limits::Limits;
 
 /// Reads operations off bytes: a run of them, and then the end of everything.
@@ -13,8 +13,9 @@ pub(crate) fn drive(data: &[u8]) {
     } else {
         Limits::NONE.processes(4).processes_per_session(2)
     };
-    let mut world = World::new(limits, first & 2 == 0);
-    world.prompt_passes = first & 4 == 0;
+    let tier = Tier::ALL[usize::from(first >> 3) % Tier::ALL.len()];
+    let mut world = World::of_tier(limits, first & 2 == 0 || tier == Tier::Subreaper, tier);
+    world.prompt_passes = tier == Tier::Group && first & 4 == 0;
     while let Some(byte) = bytes.next() {
         let n = usize::from(bytes.next().unwrap_or(0));
         let op = decode(byte, n);
@@ -60,6 +61,7 @@ fn decode(byte: u8, n: usize) -> Op {
             Sees::All
         }),
         22 => Op::Passed(Sees::Nothing),
+        23 if n % 4 == 3 => Op::Leave(n / 4),
         23 => Op::Fork(n),
         _ if n < 8 => Op::Shutdown(n),
         _ if n < 16 => Op::Harden(n),

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::super::{Born, Facts, Fate, Hunt, Input, OpId, Outcome, Passed, Reach, Relation, Seen};
-use super::world::{Body, Proc, Temper, World};
+use super::super::{
+    Born, Enclosure, Facts, Fate, Hunt, Input, OpId, Outcome, Passed, Reach, Relation, Seen,
+};
+use super::world::{Body, Proc, Temper, Tier, World};
+
 use crate::containment::Containment;
 use crate::event::Origin;
 use crate::session::ProcessId;
@@ -39,6 +42,9 @@ impl World {
         if !parent.leads_group && !parent.found && !parent.hidden {
             return false;
         }
+        if parent.inside && self.removed.contains(&parent.life) {
+            panic!("{:?} lives in a cgroup that is gone", parent);
+        }
         let process = self.gate.name_found();
         self.procs.insert(
             process,
@@ -61,6 +67,69 @@ impl World {
             },
         );
         true
+    }
+
+    /// The n-th living process moves itself out of its cgroup, where it can.
+    pub(super) fn leave(&mut self, n: usize) -> bool {
+        let Some(process) = self.nth_alive(n).filter(|_| self.tier == Tier::Cgroup) else {
+            return false;
+        };
+        std::mem::take(&mut self.proc(process).inside)
+    }
+
+    /// Sends SIGKILL to all in the cgroups of a life. Whose processes they are is not asked.
+    fn kill_inside(&mut self, hunt: &Hunt) {
+        for process in self.insiders(hunt) {
+            assert!(
+                self.kill_is_allowed(process),
+                "{process:?} is killed with its cgroup, before its time"
+            );
+            let proc = self.proc(process);
+            if proc.temper != Temper::Asleep {
+                proc.body = Body::Zombie;
+                proc.unseen = !proc.hidden;
+            }
+        }
+    }
+
+    /// Who lives in the cgroups of a life.
+    fn insiders(&self, hunt: &Hunt) -> Vec<ProcessId> {
+        let inside = |(_, proc): &(&ProcessId, &Proc)| {
+            proc.inside && proc.body == Body::Alive && hunt.marks.contains(&proc.life)
+        };
+        self.procs
+            .iter()
+            .filter(inside)
+            .map(|(&id, _)| id)
+            .collect()
+    }
+
+    fn settle_inside(&mut self, hunt: &Hunt, seen: &mut Seen) {
+        if !hunt.scope.enclosed {
+            return;
+        }
+        let populated = !self.insiders(hunt).is_empty();
+        seen.living |= populated;
+        seen.enclosure = Some(if populated {
+            Enclosure::Populated
+        } else {
+            self.removed.extend(hunt.marks.iter().copied());
+            Enclosure::Removed
+        });
+    }
+
+    /// Whether no descendant of the host is left, zombies among them: those that nobody holds it has taken away by now.
+    fn is_childless(&mut self) -> bool {
+        if self.tier != Tier::Subreaper {
+            return false;
+        }
+        for proc in self.procs.values_mut().filter(|proc| proc.hidden) {
+            if proc.body == Body::Zombie {
+                proc.body = Body::Gone;
+            }
+        }
+        let gone = |proc: &Proc| proc.body == Body::Gone || proc.is_attached();
+        self.procs.values().all(gone)
     }
 
     /// The machine wants a pass.
@@ -96,6 +165,10 @@ impl World {
         let Some(flight) = self.flight.take() else {
             return false;
         };
+        let killing = flight.hunts.iter().filter(|hunt| hunt.kill.is_some());
+        for hunt in killing {
+            self.kill_inside(hunt);
+        }
         if sees == Sees::Nothing {
             let outcome = Outcome::Passed(Passed {
                 fate: Fate::Refused,
@@ -123,6 +196,9 @@ impl World {
                 .collect();
             for (process, proc) in everybody {
                 let was_there = flight.there.contains(&process);
+                if !hunt.scope.everywhere && !proc.inside {
+                    continue;
+                }
                 seen.marked |= proc.body != Body::Gone;
                 match (proc.body, proc.hidden) {
                     (Body::Alive, false) => seen.living = true,
@@ -135,8 +211,10 @@ impl World {
                     (Body::Alive | Body::Zombie | Body::Gone, _) => {}
                 }
             }
+            self.settle_inside(hunt, &mut seen);
             passed.seen.insert(hunt.life, seen);
         }
+        passed.childless = self.is_childless();
         let quiet = |seen: &Seen| !seen.living && !seen.freshly_dead;
         if passed.calm && passed.seen.values().all(quiet) {
             passed.rounds = 2;

@@ -8,10 +8,10 @@ use super::super::{
     Action, Answer, Errno, Input, Looked, Notice, OpId, Outcome, Relation, ReplyId, Target,
 };
 use super::descendants::Sees;
-use super::world::{Body, Op, Proc, Temper, World};
+use super::world::{Body, Op, Proc, Temper, Tier, World};
 use crate::event::{EventKind, Reason};
 use crate::exit::{Exit, Status, StatusSource};
-use crate::report::{SessionReport, Strength};
+use crate::report::{Proof, SessionReport, Strength};
 use crate::session::{Life, ProcessId, SessionId};
 use crate::signal::Signal;
 
@@ -62,6 +62,9 @@ impl World {
             Action::Release { process, reap } => self.release(process, reap),
             Action::Pass { hunts } => return self.begin_pass(op, hunts),
             Action::AbandonPass => self.abandon_pass(),
+            Action::CloseLives { lives } => {
+                assert!(self.tier.has_leaves(), "{lives:?} have no cgroups");
+            }
             Action::Reject { process } => self.reject(process),
             Action::ProbeGroup { process } => {
                 let occupied = self.procs[&process].company;
@@ -187,9 +190,17 @@ impl World {
         let proc = self.proc(process);
         assert_eq!(proc.exited, 1, "{process:?} is told before it is retired");
         assert_ne!(proc.body, Body::Alive);
-        if reap {
-            assert_eq!(proc.relation, Relation::Child, "a stranger is never reaped");
-            proc.body = Body::Gone;
+        let orphan = proc.found && self.tier == Tier::Subreaper;
+        let attached = self.tier == Tier::Subreaper;
+        let proc = self.proc(process);
+        if reap && !(proc.traced && orphan) {
+            assert!(
+                proc.relation == Relation::Child || orphan || attached,
+                "a stranger is never reaped"
+            );
+            if proc.relation == Relation::Child || orphan {
+                proc.body = Body::Gone;
+            }
         }
     }
 
@@ -231,6 +242,23 @@ impl World {
         if report.is_clean() && report.covers_descendants() {
             let left = self.procs.values().find(hidden);
             assert!(left.is_none(), "a clean report, and this lives: {left:?}");
+        }
+        match report.strength() {
+            Strength::Proven(Proof::NoChildren) => {
+                let left = self
+                    .procs
+                    .values()
+                    .find(|proc| proc.life == life && proc.body == Body::Alive);
+                assert!(
+                    left.is_none(),
+                    "proven to be childless, and this lives: {left:?}"
+                );
+            }
+            Strength::Proven(_) => {
+                assert_eq!(self.tier, Tier::Contained, "proven");
+                assert!(self.removed.contains(&life), "the cgroup is there");
+            }
+            Strength::Observed(_) | Strength::Unconfirmed { .. } => {}
         }
         let alive: BTreeSet<ProcessId> = self
             .procs

@@ -39,6 +39,7 @@ impl Host {
         )]
         let now = Instant::now();
         let settings = Settings {
+            subreaper: false,
             policy: StopPolicy::graceful(),
             group_after_reap,
             kept_reports: 4,

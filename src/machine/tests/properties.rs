@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::bytes::drive;
 use super::descendants::Sees;
-use super::world::{Op, Temper, World};
+use super::world::{Op, Temper, Tier, World};
 use crate::limits::Limits;
 
 fn temper() -> impl Strategy<Value = Temper> {
@@ -36,6 +36,7 @@ fn op() -> impl Strategy<Value = Op> {
         1 => n.prop_map(Op::Signal),
         1 => session.prop_map(Op::SignalAll),
         2 => (0..6_usize).prop_map(Op::Fork),
+        1 => (0..6_usize).prop_map(Op::Leave),
         4 => prop_oneof![
             4 => Just(Op::Passed(Sees::All)),
             1 => Just(Op::Passed(Sees::Glimpses)),
@@ -57,9 +58,12 @@ proptest! {
         ops in prop::collection::vec(op(), 0..120),
         limited in any::<bool>(),
         group_after_reap in any::<bool>(),
+        tier in prop::sample::select(&Tier::ALL[..]),
     ) {
         let limits = if limited { Limits::NONE.processes(5).processes_per_session(3) } else { Limits::NONE };
-        let mut world = World::new(limits, group_after_reap);
+        // A kernel that cannot signal the group of a reaped leader has no subreapers here.
+        let group_after_reap = group_after_reap || tier == Tier::Subreaper;
+        let mut world = World::of_tier(limits, group_after_reap, tier);
         world.prompt_passes = false;
         for op in ops {
             world.step(op);

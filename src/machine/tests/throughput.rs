@@ -111,6 +111,7 @@ impl Run {
 /// Every process is replaced once: one exits, another is born.
 fn measure(living: u64) -> (Duration, Duration, u64) {
     let settings = Settings {
+        subreaper: false,
         policy: StopPolicy::graceful(),
         group_after_reap: true,
         kept_reports: 4,

@@ -41,6 +41,34 @@ pub(super) enum Body {
     Gone,
 }
 
+/// How the processes of a world are contained.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Tier {
+    Group,
+    Subreaper,
+    /// In cgroups that they can leave.
+    Cgroup,
+    /// In cgroups that they cannot leave.
+    Contained,
+}
+
+impl Tier {
+    pub(super) const ALL: [Self; 4] = [Self::Group, Self::Subreaper, Self::Cgroup, Self::Contained];
+
+    pub(super) fn has_leaves(self) -> bool {
+        matches!(self, Self::Cgroup | Self::Contained)
+    }
+
+    fn reach(self) -> Reach {
+        match self {
+            Self::Group => Reach::Group,
+            Self::Subreaper => Reach::Subreaper,
+            Self::Cgroup => Reach::Cgroup,
+            Self::Contained => Reach::Contained,
+        }
+    }
+}
+
 /// A process as the kernel knows it.
 #[derive(Clone, Debug, Hash)]
 pub(super) struct Proc {
@@ -61,6 +89,8 @@ pub(super) struct Proc {
     pub(super) hidden: bool,
     /// A pass has told the machine of it.
     pub(super) found: bool,
+    /// It is in the cgroup of its life.
+    pub(super) inside: bool,
     /// What the subscribers have heard of it.
     pub(super) started: u32,
     pub(super) exited: u32,
@@ -70,6 +100,13 @@ pub(super) struct Proc {
     pub(super) stops: u32,
     /// A SIGKILL is allowed from here on; set by whoever asks for an end.
     pub(super) killable: bool,
+}
+
+impl Proc {
+    /// It was there before, and belongs to somebody else.
+    pub(super) fn is_attached(&self) -> bool {
+        self.relation == Relation::Stranger && !self.found && !self.hidden
+    }
 }
 
 /// One thing that happens in the world.
@@ -111,6 +148,8 @@ pub(super) enum Op {
     Inspected(bool),
     /// The n-th living process starts one that nobody is told of.
     Fork(usize),
+    /// The n-th living process leaves its cgroup.
+    Leave(usize),
     /// The pass that is under way is over.
     Passed(Sees),
     /// An outcome for nothing that was asked.
@@ -139,6 +178,9 @@ pub(super) struct World {
     pub(super) machine: Machine,
     pub(super) gate: Gate,
     pub(super) procs: BTreeMap<ProcessId, Proc>,
+    pub(super) tier: Tier,
+    /// The lives whose cgroups are gone.
+    pub(super) removed: BTreeSet<Life>,
     pub(super) now: Instant,
     #[cfg(test)]
     pub(super) born_at: Instant,
@@ -159,6 +201,10 @@ pub(super) struct World {
 
 impl World {
     pub(super) fn new(limits: Limits, group_after_reap: bool) -> Self {
+        Self::of_tier(limits, group_after_reap, Tier::Group)
+    }
+
+    pub(super) fn of_tier(limits: Limits, group_after_reap: bool, tier: Tier) -> Self {
         #[expect(
             clippy::disallowed_methods,
             reason = "a first moment; from here on time is virtual"
@@ -168,17 +214,20 @@ impl World {
             policy: policy(1),
             group_after_reap,
             kept_reports: 4,
+            subreaper: tier == Tier::Subreaper,
         };
         Self {
             machine: Machine::new(settings),
             gate: Gate::new(limits),
             procs: BTreeMap::new(),
+            tier,
+            removed: BTreeSet::new(),
             now,
             #[cfg(test)]
             born_at: now,
             spawning: Vec::new(),
             inspections: Vec::new(),
-            prompt_passes: true,
+            prompt_passes: tier == Tier::Group,
             flight: None,
             answers: BTreeMap::new(),
             kill_from: BTreeMap::new(),
@@ -308,6 +357,7 @@ impl World {
                 });
             }
             Op::Fork(n) => return self.fork(n),
+            Op::Leave(n) => return self.leave(n),
             Op::Passed(sees) => return self.finish_pass(sees),
             Op::Stray(n) => {
                 let outcome = Outcome::Looked(Looked::Dead);
@@ -337,8 +387,9 @@ impl World {
         let (process, life, session) = self.spawning.remove(0);
         let ours = relation == Relation::Child;
         let raced = self.gate.is_doomed(session, life);
-        if raced && !ours {
-            // What is attached stays whose it is.
+        let locked_out = ours && self.tier.has_leaves() && self.removed.contains(&life);
+        if locked_out || (raced && !ours) {
+            // What is attached stays whose it is. Where the cgroup is gone, nothing is launched into it.
             self.gate.abort(session, process);
             self.input(Input::Aborted { process, life });
             return true;
@@ -358,6 +409,7 @@ impl World {
                 pinned: true,
                 hidden: false,
                 found: false,
+                inside: ours && self.tier.has_leaves(),
                 started: 0,
                 exited: 0,
                 kills: 0,
@@ -377,7 +429,11 @@ impl World {
                 Origin::Attached
             },
             containment: Containment::Group,
-            reach: if ours { Reach::Group } else { Reach::Leader },
+            reach: if ours {
+                self.tier.reach()
+            } else {
+                Reach::Leader
+            },
             in_a_members_group: false,
             label: None,
             command_line: Arc::from([]),
