@@ -185,7 +185,7 @@ fn orphans_are_reaped_while_their_session_lives() {
     let (leader, _lines) = start(
         &registry,
         1,
-        &mut role("short_lived_orphans").stdin(std::process::Stdio::piped()),
+        role("short_lived_orphans").stdin(std::process::Stdio::piped()),
     );
     eventually("nobody but the leader is left", || {
         children() == [leader.pid()]
