@@ -348,9 +348,10 @@ fn a_tier_that_cannot_be_had_is_an_error_or_fallen_short_of() {
             .spawn_with(1, &mut role("obedient"), &options)
             .expect_err("it cannot be had");
         // What is missing is the host's consent, or something of the system.
-        let expected = match tier {
-            Containment::Subreaper => ErrorKind::InvalidInput,
-            _ => ErrorKind::Unsupported,
+        let expected = if tier == Containment::Subreaper {
+            ErrorKind::InvalidInput
+        } else {
+            ErrorKind::Unsupported
         };
         assert_eq!(error.kind(), expected);
         child.kill().expect("it lives");
