@@ -40,6 +40,9 @@ const LONGEST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE_OF_A_KILL: Duration = Duration::from_millis(10);
 /// So many passes in a row that find a cgroup empty, and cannot remove it, are enough.
 const EMPTY_PASSES: u8 = 3;
+/// So often it is looked again whether a subreaper has no child left, when all else is quiet: who is dead may not be
+/// taken away yet.
+const PROOF_TRIES: u8 = 20;
 const FIRST_PAUSE: Duration = Duration::from_millis(1);
 
 /// The search within one end.
@@ -68,6 +71,9 @@ pub(crate) struct Search {
     pub(super) childless: bool,
     /// Somebody whom no mark names has come to this program as an orphan.
     pub(super) unattributed: bool,
+    /// That there is no child would prove it: it is waited a little for what is dead to be taken away.
+    wants_proof: bool,
+    proof_tries: u8,
     /// What was used in the cgroup.
     pub(super) usage: Option<SessionUsage>,
 }
@@ -136,6 +142,8 @@ impl Search {
             empty: 0,
             childless: false,
             unattributed: false,
+            wants_proof: false,
+            proof_tries: 0,
             usage: None,
         }
     }
@@ -170,7 +178,10 @@ impl Search {
         if !self.scope.everywhere {
             return Established::Gone;
         }
-        if self.quiet >= 2 || self.unmarked >= UNMARKED_PASSES {
+        let waits = self.wants_proof && self.proof_tries < PROOF_TRIES;
+        if waits && self.failed < FAILED_PASSES {
+            Established::Nothing
+        } else if self.quiet >= 2 || self.unmarked >= UNMARKED_PASSES {
             Established::Gone
         } else if self.failed >= FAILED_PASSES {
             Established::Blind
@@ -209,7 +220,9 @@ impl Search {
             0
         };
         self.claims.clone_from(&seen.claims);
-        if calm {
+        let waits = self.wants_proof && self.quiet >= 2 && !self.childless;
+        self.proof_tries = self.proof_tries.saturating_add(u8::from(waits));
+        if calm && !waits {
             Duration::ZERO
         } else {
             self.next_pause(killing)
@@ -327,6 +340,8 @@ struct Flight {
     op: OpId,
     /// The lives that it serves, and whether nobody of them was known to live when it began.
     lives: BTreeMap<Life, bool>,
+    /// No other session is there.
+    alone: bool,
     /// Those for which it is out of date already.
     stale: BTreeSet<Life>,
     late_at: Option<Instant>,
@@ -400,6 +415,7 @@ impl Machine {
             search.unmarked = 0;
             search.enclosure = None;
             search.childless = false;
+            search.proof_tries = 0;
         }
     }
 
@@ -445,6 +461,7 @@ impl Machine {
         self.passes.flight = Some(Flight {
             op,
             lives,
+            alone,
             stale: BTreeSet::new(),
             late_at: now.checked_add(PASS_PATIENCE),
         });
@@ -521,6 +538,7 @@ impl Machine {
                 continue;
             };
             let anybody = self.anybody_lives(state);
+            let proves = self.settings.subreaper && state.reach >= Some(Reach::Subreaper);
             let Some(end) = self
                 .lives
                 .get_mut(&life)
@@ -533,6 +551,7 @@ impl Machine {
                 continue;
             };
             let seen = passed.seen.get(&life).unwrap_or(&nothing);
+            search.wants_proof = flight.alone && proves;
             let pause = search.take(seen, passed, counts, killing);
             let open = search.established() == Established::Nothing;
             // Whoever lives and is known ends the pause by exiting. After SIGKILL it is looked for what escapes it.

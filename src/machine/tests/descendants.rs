@@ -62,7 +62,8 @@ impl World {
                 exited: 0,
                 kills: 0,
                 stops: 0,
-                killable: false,
+                // What a survivor of an end starts may be killed with it at any time.
+                killable: parent.killable,
                 ..parent
             },
         );
