@@ -169,7 +169,7 @@ impl Builder {
 
     /// How many events wait for a subscriber that does not read, at least 1. Default: 4096.
     ///
-    /// The memory is taken at [`subscribe`](Registry::subscribe), some 250 bytes for each.
+    /// Each that waits costs some 250 bytes.
     pub fn event_capacity(mut self, events: usize) -> Self {
         self.event_capacity = events;
         self

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use crossbeam_channel::{Iter, Receiver};
@@ -388,19 +388,63 @@ bitflags::bitflags! {
 ///
 /// A subscriber that does not read costs bounded memory and delays nobody: once its channel is full
 /// the newest events are lost, and an [`EventKind::Lagged`] stands in their place.
+///
+/// Dropping it unsubscribes, also if there are clones of its receiver: they have what was in the channel by then, and
+/// are disconnected. [`into_receiver`](Self::into_receiver) is for a receiver that stands by itself.
 #[derive(Debug)]
 #[must_use = "dropping it unsubscribes"]
-pub struct Subscription(pub(crate) Receiver<Event>);
+pub struct Subscription {
+    receiver: Receiver<Event>,
+    presence: Presence,
+}
 
 impl Subscription {
+    pub(crate) fn new(receiver: Receiver<Event>, presence: Presence) -> Self {
+        Self { receiver, presence }
+    }
+
     /// The channel, for [`channel::select!`](crossbeam_channel::select).
     pub fn receiver(&self) -> &Receiver<Event> {
-        &self.0
+        &self.receiver
     }
 
     /// The channel itself. Dropping it, and all its clones, unsubscribes.
     pub fn into_receiver(self) -> Receiver<Event> {
-        self.0
+        self.presence.stay();
+        self.receiver
+    }
+}
+
+/// Tells the publisher that a subscription was dropped. The channel would tell only whoever sends, and for some masks
+/// there is nothing to send for days.
+#[derive(Debug)]
+pub(crate) struct Presence {
+    gone: Arc<AtomicBool>,
+    stays: bool,
+}
+
+impl Presence {
+    /// One end, and what the other looks at.
+    pub(crate) fn new() -> (Self, Arc<AtomicBool>) {
+        let gone = Arc::new(AtomicBool::new(false));
+        let presence = Self {
+            gone: Arc::clone(&gone),
+            stays: false,
+        };
+        (presence, gone)
+    }
+
+    /// It is the channel alone that tells from now on.
+    fn stay(mut self) {
+        self.stays = true;
+    }
+}
+
+impl Drop for Presence {
+    fn drop(&mut self) {
+        if !self.stays {
+            self.gone.store(true, Ordering::Relaxed);
+        }
     }
 }
 
@@ -410,7 +454,7 @@ impl Iterator for Subscription {
     /// The next event, as soon as there is one. `None` once the registry is gone and everything has
     /// been read.
     fn next(&mut self) -> Option<Event> {
-        self.0.recv().ok()
+        self.receiver.recv().ok()
     }
 }
 
@@ -419,7 +463,7 @@ impl<'a> IntoIterator for &'a Subscription {
     type IntoIter = Iter<'a, Event>;
 
     fn into_iter(self) -> Self::IntoIter {
-        self.0.iter()
+        self.receiver.iter()
     }
 }
 
@@ -559,7 +603,7 @@ mod tests {
     #[test]
     fn a_subscription_is_read_by_reference_and_ends_with_its_sender() {
         let (sender, receiver) = crossbeam_channel::unbounded();
-        let mut subscription = Subscription(receiver);
+        let mut subscription = Subscription::new(receiver, Presence::new().0);
         for seq in 0..3 {
             let mut event = Event::from_parts(None, None, None, EventKind::Started);
             event.seq = seq;

@@ -9,12 +9,12 @@ use crate::builder::Builder;
 use crate::capabilities::Capabilities;
 use crate::ending::Ending;
 use crate::error::{AdoptError, Error, ErrorKind, Result};
-use crate::event::{EventMask, Reason, Subscription};
+use crate::event::{EventMask, Presence, Reason, Subscription};
 use crate::info::{ProcessInfo, SessionInfo};
 use crate::launch::Launch;
 use crate::machine::{Machine, Refused, Whom};
 use crate::process::Process;
-use crate::reactor::{self, Message, Place, Shared};
+use crate::reactor::{self, Listener, Message, Place, Shared};
 use crate::report::SessionReport;
 use crate::session::{Life, ProcessId, SessionId};
 use crate::session_handle::Session;
@@ -617,12 +617,14 @@ pub(crate) fn signal_session(shared: &Shared, whom: Whom, signal: Signal) -> Res
 /// See [`Registry::subscribe_to`]; with a life, to its events alone.
 pub(crate) fn subscribe(shared: &Shared, mask: EventMask, only: Option<Life>) -> Subscription {
     let capacity = shared.plan.event_capacity;
-    let (events, receiver) = crossbeam_channel::bounded(capacity.saturating_add(1));
+    // The publisher looks at its length before it sends: memory is taken for what waits, not for what might.
+    let (events, receiver) = crossbeam_channel::unbounded();
+    let (presence, gone) = Presence::new();
     let (done, in_force) = crossbeam_channel::bounded(1);
     let message = Message::Subscribe {
         mask,
         only,
-        events,
+        listener: Listener { events, gone },
         capacity,
         done,
     };
@@ -630,7 +632,7 @@ pub(crate) fn subscribe(shared: &Shared, mask: EventMask, only: Option<Life>) ->
         // An error is a reactor that is gone, and then the channel of events is disconnected too.
         let _in_force_or_gone = in_force.recv();
     }
-    Subscription(receiver)
+    Subscription::new(receiver, presence)
 }
 
 /// Whether a pid is one that nobody may hold.

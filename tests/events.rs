@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             test!(the_lagged_marker_stands_under_every_mask),
             test!(a_subscriber_that_never_reads_delays_nobody),
             test!(a_subscriber_that_was_dropped_is_forgotten),
+            test!(a_thousand_subscriptions_that_were_dropped_are_forgotten),
             test!(a_subscriber_may_end_sessions_while_a_hundred_events_wait),
             test!(a_subscription_ends_with_its_registry),
             test!(an_exit_comes_at_once_although_a_grandchild_holds_stdout),
@@ -414,6 +415,35 @@ fn a_subscriber_that_was_dropped_is_forgotten() {
         drop(events);
         close_with(&registry, session, &StopPolicy::immediate());
     }
+}
+
+/// What a mask seldom lets through is no reason to keep those who have gone.
+fn a_thousand_subscriptions_that_were_dropped_are_forgotten() {
+    let registry = registry();
+    let memory = || {
+        let size = support::status_field("self", "VmSize").expect("there is one");
+        let kib = size.split_whitespace().next().expect("a number");
+        kib.parse::<u64>().expect("a number")
+    };
+    let subscribe = || {
+        for _ in 0..1_000 {
+            drop(registry.subscribe_to(EventMask::SURVIVED));
+        }
+    };
+    subscribe();
+    let before = memory();
+    subscribe();
+    let more = memory() - before;
+    assert!(more < 512, "{more} KiB more");
+    let exits = registry.subscribe_to(EventMask::EXITED);
+    let (clone, stands) = (
+        exits.receiver().clone(),
+        registry.subscribe_to(EventMask::EXITED).into_receiver(),
+    );
+    drop(exits);
+    spawn_exits(&registry, 1).wait().works();
+    assert!(stands.recv_timeout(LONG_ENOUGH).is_ok());
+    assert!(clone.recv_timeout(LONG_ENOUGH).is_err(), "unsubscribed");
 }
 
 fn a_subscriber_may_end_sessions_while_a_hundred_events_wait() {

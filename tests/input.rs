@@ -32,6 +32,7 @@ fn main() -> ExitCode {
             test!(impossible_signals_are_refused),
             test!(empty_names_are_refused_or_legal),
             test!(a_limit_of_no_processes_lets_none_in),
+            test!(an_event_capacity_of_any_size_is_legal_and_costs_nothing_in_advance),
             test!(an_event_capacity_of_zero_is_an_error_or_works),
             test!(ten_thousand_sessions_are_ended_one_by_one),
             test!(ten_thousand_sessions_that_never_began_leave_nothing),
@@ -283,6 +284,24 @@ fn a_limit_of_no_processes_lets_none_in() {
         ErrorKind::LimitReached
     );
     close(&registry, 1);
+}
+
+fn an_event_capacity_of_any_size_is_legal_and_costs_nothing_in_advance() {
+    for capacity in [1 << 40, usize::MAX - 1, usize::MAX] {
+        let registry = Registry::builder()
+            .event_capacity(capacity)
+            .kept_reports(usize::MAX)
+            .build()
+            .expect("it is a number");
+        let events = registry.subscribe();
+        let child = registry
+            .spawn(1, role("exits").arg("0"))
+            .expect("a role can be started");
+        child.wait().works();
+        close(&registry, 1);
+        assert!(drain(&events).len() >= 4);
+        assert!(registry.last_report(1).works().is_some());
+    }
 }
 
 fn an_event_capacity_of_zero_is_an_error_or_works() {

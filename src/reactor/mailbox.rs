@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, unbounded};
 
 use super::cell::Cell;
+use super::publish::Listener;
 use super::shared::Core;
 use super::watchlist::Watchlist;
 use crate::error::{Error, Result};
-use crate::event::{Event, EventMask, Reason};
+use crate::event::{EventMask, Reason};
 use crate::machine::{Machine, OpId, Outcome, Refused, Whom};
 use crate::report::{MemberReport, SessionReport};
 use crate::session::{Life, ProcessId, SessionId};
@@ -101,7 +102,7 @@ pub(crate) enum Message {
     Subscribe {
         mask: EventMask,
         only: Option<Life>,
-        events: Sender<Event>,
+        listener: Listener,
         capacity: usize,
         done: Sender<()>,
     },

@@ -40,6 +40,7 @@ pub(crate) use self::clock::now;
 pub(crate) use self::gate::{NoToken, Place, Spawning};
 pub(crate) use self::mailbox::{AllEnded, Ended, EndingCell, LifeCell, Message, Newborn, Question};
 pub(crate) use self::pass::{Memory, look_for};
+pub(crate) use self::publish::Listener;
 pub(crate) use self::run::{Config, start};
 pub(crate) use self::shared::{Core, ExitLook, Outputs, Parts, Shared};
 pub(crate) use self::watchlist::Watchlist;

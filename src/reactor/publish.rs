@@ -1,8 +1,10 @@
 //! Events to subscribers, without ever waiting for one of them.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crossbeam_channel::{Sender, TrySendError};
+use crossbeam_channel::Sender;
 
 use crate::event::{Event, EventKind, EventMask, Lagged};
 use crate::machine::Notice;
@@ -14,13 +16,21 @@ pub(crate) struct Publisher {
     subscribers: Vec<Subscriber>,
 }
 
-/// One subscriber. Its channel has one place more than `capacity`: that is the marker's.
+/// The way to a subscriber.
+#[derive(Debug)]
+pub(crate) struct Listener {
+    pub(crate) events: Sender<Event>,
+    /// It was dropped: nobody listens, whatever the channel says.
+    pub(crate) gone: Arc<AtomicBool>,
+}
+
+/// One subscriber. In its channel are at most `capacity` events, and a marker.
 #[derive(Debug)]
 struct Subscriber {
     mask: EventMask,
     /// This life's events alone.
     only: Option<Life>,
-    events: Sender<Event>,
+    listener: Listener,
     capacity: usize,
     /// The number of the next event under its mask, lost or not.
     next_seq: u64,
@@ -29,18 +39,19 @@ struct Subscriber {
 }
 
 impl Publisher {
-    /// `events` has room for `capacity` events and one marker.
+    /// Sends it at most `capacity` events, and one marker, more than it reads. Who has gone meanwhile is forgotten.
     pub(super) fn subscribe(
         &mut self,
         mask: EventMask,
         only: Option<Life>,
-        events: Sender<Event>,
+        listener: Listener,
         capacity: usize,
     ) {
+        self.subscribers.retain(|known| !known.listener.is_gone());
         self.subscribers.push(Subscriber {
             mask,
             only,
-            events,
+            listener,
             capacity,
             next_seq: 0,
             marker: None,
@@ -54,6 +65,9 @@ impl Publisher {
         let over = matches!(&notice.kind, EventKind::SessionEnded(report) if report.is_clean());
         let before = self.subscribers.len();
         self.subscribers.retain_mut(|subscriber| {
+            if subscriber.listener.is_gone() {
+                return false;
+            }
             if subscriber.only.is_some_and(|only| only != notice.life) {
                 return true;
             }
@@ -85,7 +99,7 @@ impl Subscriber {
     fn tell(&mut self, notice: &Notice, at: Instant) -> bool {
         let seq = self.next_seq;
         self.next_seq += 1;
-        if self.events.len() < self.capacity {
+        if self.listener.events.len() < self.capacity {
             // What comes next is not lost: the marker's count is complete.
             self.marker = None;
             return self.push(event(notice, seq, at));
@@ -114,17 +128,13 @@ impl Subscriber {
     }
 
     fn push(&self, event: Event) -> bool {
-        match self.events.try_send(event) {
-            Ok(()) => true,
-            Err(TrySendError::Disconnected(_)) => false,
-            Err(TrySendError::Full(_)) => {
-                debug_assert!(
-                    false,
-                    "only the reactor sends, and it has looked at the length"
-                );
-                true
-            }
-        }
+        self.listener.events.send(event).is_ok()
+    }
+}
+
+impl Listener {
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
     }
 }
 
@@ -142,16 +152,22 @@ fn event(notice: &Notice, seq: u64, at: Instant) -> Event {
 
 #[cfg(test)]
 mod tests {
-    use crossbeam_channel::{Receiver, bounded};
+    use crossbeam_channel::{Receiver, unbounded};
 
     use super::*;
     use crate::reactor::now;
     use crate::session::SessionId;
 
+    fn listener() -> (Listener, Receiver<Event>) {
+        let (events, receiver) = unbounded();
+        let gone = Arc::default();
+        (Listener { events, gone }, receiver)
+    }
+
     fn subscribed(capacity: usize) -> (Publisher, Receiver<Event>) {
         let mut publisher = Publisher::default();
-        let (events, receiver) = bounded(capacity + 1);
-        publisher.subscribe(EventMask::SESSIONS, None, events, capacity);
+        let (listener, receiver) = listener();
+        publisher.subscribe(EventMask::SESSIONS, None, listener, capacity);
         (publisher, receiver)
     }
 
@@ -213,6 +229,27 @@ mod tests {
         drop(receiver);
         tell(&mut publisher, 1);
         assert!(publisher.subscribers.is_empty());
+    }
+
+    #[test]
+    fn who_has_said_that_it_is_gone_is_forgotten_though_there_is_nothing_for_it() {
+        let mut publisher = Publisher::default();
+        let subscribe = |publisher: &mut Publisher| {
+            let (listener, _receiver) = listener();
+            let gone = Arc::clone(&listener.gone);
+            publisher.subscribe(EventMask::SURVIVED, None, listener, 2);
+            gone
+        };
+        let gone = subscribe(&mut publisher);
+        tell(&mut publisher, 1);
+        assert_eq!(publisher.subscribers.len(), 1);
+        gone.store(true, Ordering::Relaxed);
+        // By the next event, whatever it is, and by the next subscription.
+        tell(&mut publisher, 1);
+        assert!(publisher.subscribers.is_empty());
+        subscribe(&mut publisher).store(true, Ordering::Relaxed);
+        subscribe(&mut publisher);
+        assert_eq!(publisher.subscribers.len(), 1);
     }
 
     /// Hunts for a loss that is counted nowhere: the reader closes a marker while the publisher counts on it.

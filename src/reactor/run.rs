@@ -392,11 +392,11 @@ impl Reactor {
             Message::Subscribe {
                 mask,
                 only,
-                events,
+                listener,
                 capacity,
                 done,
             } => {
-                self.publisher.subscribe(mask, only, events, capacity);
+                self.publisher.subscribe(mask, only, listener, capacity);
                 self.forget_listeners();
                 self.shared
                     .set_births_are_news(self.publisher.wants_births());
