@@ -162,7 +162,8 @@ impl Session {
         answer.unwrap_or_else(|| Err(self.ended(OPERATION)))
     }
 
-    /// Waits until it has no processes. One that has none, and one that its end has emptied, is empty at once.
+    /// Waits until it has no processes. One that has none, and one that its end has emptied, is empty at once. Descendants
+    /// count as far as they are known: [`members`](Self::members) looks for them.
     ///
     /// # Errors
     ///
@@ -200,7 +201,9 @@ impl Session {
         const OPERATION: &str = "wait for empty session";
         // Just a look still has to hear the reactor's answer, which does not wait for anything.
         if deadline.is_some_and(|deadline| deadline <= reactor::now()) {
-            return self.members().map(|members| members.is_empty());
+            let life = self.cell.life;
+            let empty = self.ask(OPERATION, move |machine, _, _| machine.is_empty(life))?;
+            return empty.ok_or_else(|| self.ended(OPERATION));
         }
         let (session, life) = (self.cell.session, self.cell.life);
         let wait = self.shared.next_wait();

@@ -14,7 +14,7 @@ use procession::{
 };
 
 use support::{
-    LONG_ENOUGH, Works, asleep, clean, close, descriptors, eventually, host, ms, only_member,
+    LONG_ENOUGH, Works, asleep, clean, close, descriptors, eventually, host, ms, now, only_member,
     registry, role, run_in_fork, start, status_field, test,
 };
 
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
             test!(a_number_in_use_cannot_be_opened_and_one_without_number_is_high),
             test!(a_guard_ends_its_session_where_it_is_dropped_also_by_a_panic),
             test!(waiting_for_an_empty_session_ends_with_the_last_exit),
+            test!(a_look_whether_a_session_is_empty_says_what_the_wait_says),
             test!(a_subscription_to_one_session_hears_nothing_else_and_ends_with_it),
             test!(a_subscription_to_a_session_that_is_over_is_disconnected),
             test!(a_session_that_left_survivors_is_over_and_tells_their_exits),
@@ -137,6 +138,27 @@ fn waiting_for_an_empty_session_ends_with_the_last_exit() {
     }
     child.kill().works();
     assert!(session.wait_empty_timeout(LONG_ENOUGH).works());
+}
+
+fn a_look_whether_a_session_is_empty_says_what_the_wait_says() {
+    let registry = registry();
+    let session = registry.open_session(SessionOptions::new()).works();
+    let mut command = role("leaves-a-child");
+    command.arg("0");
+    let (child, _lines) = start(&registry, session.id(), &mut command);
+    child.wait().works();
+    // What it left in its group is found by whoever looks for it, and these do not.
+    session.wait_empty().works();
+    let look = |when| session.wait_empty_deadline(when).works();
+    assert!(look(now()) && look(now() + LONG_ENOUGH) && look(now()));
+    drop(clean(session.end().works()));
+    let error = session
+        .wait_empty_timeout(Duration::ZERO)
+        .expect_err("it is over");
+    assert_eq!(
+        (error.kind(), error.operation()),
+        (ErrorKind::SessionEnded, "wait for empty session")
+    );
 }
 
 fn a_subscription_to_one_session_hears_nothing_else_and_ends_with_it() {

@@ -84,6 +84,12 @@ impl Machine {
         Some(state.members.iter().filter_map(info).collect())
     }
 
+    /// Whether a life has no process that is known and none on its way, unless it is over.
+    pub(crate) fn is_empty(&self, life: Life) -> Option<bool> {
+        let state = self.lives.get(&life).filter(|state| !state.lingers)?;
+        Some(state.is_empty())
+    }
+
     /// The lives that are not over, in the order of their numbers.
     pub(crate) fn lives(&self) -> Vec<(SessionId, Life)> {
         let mut lives: Vec<_> = self
