@@ -478,6 +478,7 @@ fn a_process_belongs_to_one_session() {
         (refused.kind(), refused.pid()),
         (ErrorKind::AlreadyRegistered, Some(child.pid()))
     );
+    assert_eq!(refused.operation(), "attach");
     close_with(&registry, 2, &StopPolicy::immediate());
     assert!(
         child.try_wait().works().is_none(),

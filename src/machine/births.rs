@@ -155,7 +155,11 @@ impl Machine {
         let answer = if member.session == session && facts.origin == Origin::Attached {
             Ok(there)
         } else {
-            Err(Error::new(ErrorKind::AlreadyRegistered, "register")
+            let operation = match facts.origin {
+                Origin::Adopted => "adopt",
+                Origin::Attached | Origin::Spawned | Origin::Found | Origin::Recovered => "attach",
+            };
+            Err(Error::new(ErrorKind::AlreadyRegistered, operation)
                 .with_session(member.session)
                 .with_pid(facts.pid))
         };
