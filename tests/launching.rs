@@ -17,8 +17,8 @@ use procession::{
 };
 
 use support::{
-    Lines, Pinned, Works, close, host, ignore_signal, own_signals, pipe, registry, role, role_of,
-    say, test,
+    Lines, Pinned, Refusal, Works, close, host, ignore_signal, own_signals, pipe, refuse, registry,
+    role, role_of, say, test,
 };
 
 fn main() -> ExitCode {
@@ -31,6 +31,7 @@ fn main() -> ExitCode {
             test!(descriptors_get_the_numbers_that_they_were_given),
             test!(other_descriptors_are_closed_on_request),
             test!(limits_niceness_and_umask_are_the_childs_alone),
+            test!(a_user_is_changed_also_where_groups_may_not_be).needs_root(),
             test!(another_user_is_a_childs_own).needs_root(),
             test!(the_parents_death_is_the_childs),
             test!(the_end_of_the_calling_thread_is_not_the_parents_death),
@@ -370,6 +371,28 @@ fn limits_niceness_and_umask_are_the_childs_alone() {
         shell("").umask(0o1000).take_error(&registry),
     ];
     assert_eq!(refused, [ErrorKind::InvalidInput; 3]);
+    close(&registry, 1);
+}
+
+/// As root in a container that has lost the right to change groups.
+fn a_user_is_changed_also_where_groups_may_not_be() {
+    use std::os::unix::process::CommandExt as _;
+    let registry = registry();
+    let fields = "grep -E '^(Uid|Groups):' /proc/self/status";
+    let said = thread::scope(|scope| {
+        let launches = scope.spawn(|| {
+            refuse(&[Refusal::always(libc::SYS_setgroups, libc::EPERM)], false);
+            let mut by_us = shell(fields);
+            let mut by_std = std::process::Command::new("/bin/sh");
+            by_std.args(["-c", fields]).uid(61_234);
+            by_std.stdout(std::process::Stdio::piped());
+            let by_std = registry.spawn(1, &mut by_std).works();
+            (said_by(&registry, by_us.uid(61_234)), output(&by_std))
+        });
+        launches.join().expect("both are started")
+    });
+    assert_eq!(said.0, said.1);
+    assert!(said.0.contains("61234"), "{}", said.0);
     close(&registry, 1);
 }
 

@@ -15,12 +15,17 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 
 use support::{
-    Works, close, descriptors, own_signals, registry, role, role_of, say, status_field, test,
+    Scratch, Works, close, descriptors, own_signals, registry, role, role_of, say, status_field,
+    test,
 };
 
 fn main() -> ExitCode {
     support::main(
-        &[test!(what_both_can_is_the_same_by_both)],
+        &[
+            test!(what_both_can_is_the_same_by_both),
+            test!(a_script_without_an_interpreter_is_an_error_by_both),
+            test!(an_environment_with_names_twice_is_the_same_by_both),
+        ],
         &[role_of!(tells_everything)],
     )
 }
@@ -215,4 +220,49 @@ fn spawned(registry: &Registry, command: &mut impl Launch, options: &SpawnOption
     registry
         .spawn_with(1, command, options)
         .expect("a role can be started")
+}
+
+fn a_script_without_an_interpreter_is_an_error_by_both() {
+    let registry = registry();
+    let script = Scratch::new("script", b"exit 0\n", 0o755);
+    let by_std = registry.spawn(1, &mut std::process::Command::new(script.path()));
+    let by_us = registry.spawn(1, &mut Command::new(script.path()));
+    let errno = |launched: procession::Result<Process>| {
+        launched
+            .expect_err("nobody says what runs it")
+            .raw_os_error()
+    };
+    assert_eq!(errno(by_std), Some(libc::ENOEXEC));
+    assert_eq!(errno(by_us), Some(libc::ENOEXEC));
+    close(&registry, 1);
+}
+
+/// As an environment can be made by whoever starts the host.
+fn an_environment_with_names_twice_is_the_same_by_both() {
+    let own = std::env::vars().map(|(name, value)| format!("{name}={value}"));
+    support::replace_environment(
+        std::iter::once("TWICE=first".to_owned())
+            .chain(own)
+            .chain(["TWICE=last".to_owned()]),
+    );
+    let registry = registry();
+    let mut by_std = role("tells_everything");
+    by_std.stdout(std::process::Stdio::piped());
+    let by_std = output(&spawned(&registry, &mut by_std, &SpawnOptions::new()));
+    let mut by_us = native("tells_everything");
+    let by_us = spawned(
+        &registry,
+        by_us.stdout(Stdio::piped()),
+        &SpawnOptions::new(),
+    );
+    assert_eq!(output(&by_us), by_std);
+    let mut env = Command::new("/usr/bin/env");
+    let env = spawned(&registry, env.stdout(Stdio::piped()), &SpawnOptions::new());
+    let said = output(&env);
+    let twice: Vec<_> = said
+        .lines()
+        .filter(|line| line.starts_with("TWICE"))
+        .collect();
+    assert_eq!(twice, ["TWICE=last"]);
+    close(&registry, 1);
 }

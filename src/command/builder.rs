@@ -217,8 +217,8 @@ impl Command {
 
     /// The user that it runs as: real, effective and saved.
     ///
-    /// Where this program runs as root and no [`groups`](Self::groups) were said, the child has no supplementary group, as
-    /// with std.
+    /// Where no [`groups`](Self::groups) were said, the child has no supplementary group, as with std; it keeps this
+    /// program's if they may not be given up (without `CAP_SETGID`).
     ///
     /// # Caveats
     ///

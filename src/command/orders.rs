@@ -69,15 +69,13 @@ impl Command {
             umask: self.creation_mask()?,
             cgroup: setup.leaf.map(sys::Leaf::door),
             groups: self.groups.clone(),
+            drop_groups: self.uid.is_some() && self.groups.is_none(),
             gid: self.gid,
             uid: self.uid,
             parent_death_signal: self.parent_death_signal.map(|signal| signal.0),
             descriptors: self.passed()?,
             close_others: self.close_others,
         };
-        if self.uid.is_some() && self.groups.is_none() && sys::is_super_user() {
-            orders.groups = Some(Vec::new());
-        }
         let ends = self.open_streams(&mut orders).map_err(Failure::streams)?;
         Ok((orders, ends))
     }

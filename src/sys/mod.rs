@@ -91,8 +91,8 @@ pub(crate) use platform::{
     ticks_since_boot, wait_readable, wait_writable, why_alive,
 };
 pub(crate) use unix::{
-    Lifeline, LifelineHolder, block_all_signals, current_pid, is_super_user, leads_group, lifeline,
-    null_device, own_group, own_rights, own_user, peek_child, pipe, set_nonblocking,
+    Lifeline, LifelineHolder, block_all_signals, current_pid, leads_group, lifeline, null_device,
+    own_group, own_rights, own_user, peek_child, pipe, set_nonblocking,
 };
 pub(crate) use vocabulary::{
     ChildState, Described, Limits, Look, OwnerIdentity, ProcessFacts, Ready, Relation, Woken,

@@ -26,6 +26,8 @@ pub(crate) struct Orders {
     /// The `cgroup.procs` of the cgroup that it enters.
     pub(crate) cgroup: Option<Arc<OwnedFd>>,
     pub(crate) groups: Option<Vec<u32>>,
+    /// Has no supplementary groups, if it may give them up.
+    pub(crate) drop_groups: bool,
     pub(crate) gid: Option<u32>,
     pub(crate) uid: Option<u32>,
     pub(crate) parent_death_signal: Option<i32>,
@@ -82,8 +84,8 @@ pub(crate) enum Step {
     Signals,
     Group,
     Session,
-    Nice,
     Limits,
+    Nice,
     Cgroup,
     Groups,
     Gid,
@@ -105,8 +107,8 @@ impl Step {
         Self::Signals,
         Self::Group,
         Self::Session,
-        Self::Nice,
         Self::Limits,
+        Self::Nice,
         Self::Cgroup,
         Self::Groups,
         Self::Gid,

@@ -43,7 +43,8 @@ pub(crate) use self::harness::{HIDDEN_TOO, Role, TOKEN, Test, main};
 pub(crate) use self::pipes::{Crowd, Lines, controlled, host, pipe, role, start};
 pub(crate) use self::raw::{
     Forked, Interrupting, block_signal, end_lease, hold_before_exec, ignore_children,
-    ignore_signal, lease, move_wall_clock, own_session, run_in_fork, set_variable, unblock_signal,
+    ignore_signal, lease, move_wall_clock, own_session, replace_environment, run_in_fork,
+    set_variable, unblock_signal,
 };
 pub(crate) use self::refusal::{Refusal, refuse};
 pub(crate) use self::reports::{

@@ -146,6 +146,20 @@ pub(crate) fn run_in_fork(run: impl FnOnce()) -> Forked {
     }
 }
 
+/// Puts another environment in the place of this process's own. Before there is a second thread.
+pub(crate) fn replace_environment(variables: impl IntoIterator<Item = String>) {
+    unsafe extern "C" {
+        static mut environ: *const *const libc::c_char;
+    }
+    let strings = variables.into_iter().map(|variable| {
+        let string = std::ffi::CString::new(variable).expect("no NUL");
+        string.into_raw().cast_const()
+    });
+    let list: Vec<_> = strings.chain([std::ptr::null()]).collect();
+    // SAFETY: nobody else reads or changes it at this moment; the list and its strings are there for good.
+    unsafe { environ = list.leak().as_ptr() };
+}
+
 /// Makes the spawn of this command hang between fork and exec until there is a byte in the pipe.
 pub(crate) fn hold_before_exec(command: &mut Command, pipe: File) {
     let hold = move || {

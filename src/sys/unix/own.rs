@@ -62,11 +62,6 @@ pub(crate) fn own_rights() -> (u32, Vec<u32>) {
     (user, groups)
 }
 
-/// Whether this process runs as root, as std asks it: by the real user.
-pub(crate) fn is_super_user() -> bool {
-    rustix::process::getuid().is_root()
-}
-
 /// Whether a process leads the group of its own number. Ask only about a pinned one.
 ///
 /// # Errors

@@ -216,6 +216,14 @@ fn change_user(orders: &Orders) -> Result<(), (Step, Errno)> {
         // SAFETY: so many numbers of 32 bits are there to be read.
         let answer = unsafe { syscall(user::SETGROUPS, groups.len(), groups.as_ptr()) };
         done(answer).map_err(|errno| (Step::Groups, errno))?;
+    } else if orders.drop_groups {
+        // SAFETY: there are no groups to be read.
+        let answer = unsafe { syscall(user::SETGROUPS, 0_usize, std::ptr::null::<u32>()) };
+        match done(answer) {
+            // EPERM: it may change its user and not its groups, and keeps them.
+            Ok(()) | Err(libc::EPERM) => {}
+            Err(errno) => return Err((Step::Groups, errno)),
+        }
     }
     if let Some(gid) = orders.gid {
         // SAFETY: no memory is involved.
