@@ -225,3 +225,62 @@ fn a_launch_that_is_frozen_on_its_way_can_be_ended() {
 fn skipped(why: &str) {
     eprintln!("skipped: {why}");
 }
+
+/// All that can be asked for in one launch, and each of the failures once, without any call that an instrument might not
+/// know: for valgrind, see `.ci/run`.
+#[test]
+fn a_launch_by_the_oldest_means_with_all_that_can_be_asked_for() {
+    const OLDEST: Facilities = Facilities {
+        group_signal: false,
+        pidfs: false,
+        pidfd_info: false,
+        exit_info: false,
+    };
+    let mut unborn = Unborn::new().unwrap();
+    for failing in [false, true, false] {
+        let (mut orders, mut reader) = shell("umask; pwd; exit 3");
+        orders.environment = vec![text("PATH=/bin:/usr/bin"), text("A=B")];
+        orders.directory = Some(text(if failing { "/no/such/directory" } else { "/" }));
+        orders.programs = vec![text("/no/such/program"), text("/bin/sh")];
+        orders.grouping = Grouping::OwnSession;
+        orders.reset_ignored = true;
+        orders.umask = Some(0o27);
+        orders.nice = Some(1);
+        orders.limits.push(Limit {
+            resource: 4,
+            soft: 0,
+            hard: 0,
+        });
+        orders.parent_death_signal = Some(libc::SIGKILL);
+        orders.close_others = true;
+        let launched = launch(&orders, &unborn, &OLDEST);
+        drop(orders);
+        match launched {
+            Err(Fault { step, error }) => {
+                assert!(failing, "{step}: {error}");
+                assert_eq!(step, Step::Directory);
+                assert_eq!(error.raw_os_error(), Some(libc::ENOENT));
+            }
+            Ok(born) => {
+                assert!(!failing);
+                let mut said = String::new();
+                reader.read_to_string(&mut said).unwrap();
+                assert_eq!(said, "0027\n/\n");
+                assert!(sleep_on_alone(&born.pin, None).unwrap());
+                let looked = born.pin.look(Relation::Child, &OLDEST).unwrap();
+                assert!(
+                    matches!(
+                        looked,
+                        Look::Exited {
+                            status: Status::Code(3),
+                            ..
+                        }
+                    ),
+                    "{looked:?}"
+                );
+                assert!(born.pin.reap().unwrap());
+            }
+        }
+        unborn.renew();
+    }
+}
