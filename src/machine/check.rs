@@ -114,7 +114,7 @@ impl Machine {
                 return Err(format!("{life:?} waits until {wanted:?}, which is not set"));
             }
         }
-        for (process, member) in &self.members {
+        for (process, member) in self.members.iter() {
             let set = self.deadlines.of(Wake::Stop(*process));
             match &member.stop {
                 Some(stop) if stop.inspecting => {}

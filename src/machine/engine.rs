@@ -8,7 +8,8 @@ use super::deadlines::{Deadlines, Wake};
 use super::ids::{IdMap, OpId, ReplyId};
 use super::input::{Errno, Input, Outcome, Request, Whom};
 use super::life::LifeState;
-use super::member::{Member, Sight};
+use super::member::Sight;
+use super::members::Members;
 use super::search::Passes;
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, Reason};
@@ -34,7 +35,7 @@ pub(crate) struct Settings {
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     pub(super) settings: Settings,
-    pub(super) members: IdMap<ProcessId, Member>,
+    pub(super) members: Members,
     /// The living process that holds a pid, so that none is registered twice.
     pub(super) by_pid: IdMap<u32, ProcessId>,
     pub(super) lives: IdMap<Life, LifeState>,
@@ -130,7 +131,7 @@ impl Machine {
     pub(crate) fn new(settings: Settings) -> Self {
         Self {
             settings,
-            members: IdMap::default(),
+            members: Members::default(),
             by_pid: IdMap::default(),
             lives: IdMap::default(),
             current: IdMap::default(),

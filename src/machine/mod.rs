@@ -39,6 +39,7 @@ mod life;
 mod limits;
 mod lists;
 mod member;
+mod members;
 mod requests;
 mod search;
 mod shutdown;

@@ -1,6 +1,7 @@
 //! A process whose identity is held by a pidfd.
 
 use std::io;
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Instant;
 
@@ -28,7 +29,9 @@ pub(crate) struct Identity {
 #[derive(Debug)]
 pub(crate) struct Pin {
     pidfd: OwnedFd,
-    identity: Identity,
+    // Not an `Identity`, which is half as large again: there is one of these for each process.
+    pid: u32,
+    inode: Option<NonZeroU64>,
 }
 
 impl Pin {
@@ -47,8 +50,7 @@ impl Pin {
         } else {
             None
         };
-        let identity = Identity { pid, inode };
-        Ok(Self { pidfd, identity })
+        Ok(Self::of(pidfd, pid, inode))
     }
 
     /// Takes over the pidfd that was born with a child of ours.
@@ -58,18 +60,26 @@ impl Pin {
             .ok()
             .filter(|_| facilities.pidfs)
             .map(|stat| stat.st_ino);
-        let identity = Identity { pid, inode };
-        Self { pidfd, identity }
+        Self::of(pidfd, pid, inode)
+    }
+
+    fn of(pidfd: OwnedFd, pid: u32, inode: Option<u64>) -> Self {
+        // The kernel gives out no inode 0.
+        let inode = inode.and_then(NonZeroU64::new);
+        Self { pidfd, pid, inode }
     }
 
     /// The number, which stays the process's own until it is reaped.
     pub(crate) fn pid(&self) -> u32 {
-        self.identity.pid
+        self.pid
     }
 
     /// What names the process.
     pub(crate) fn identity(&self) -> Identity {
-        self.identity
+        Identity {
+            pid: self.pid,
+            inode: self.inode.map(NonZeroU64::get),
+        }
     }
 
     /// Takes our zombie away, if it is one: from here on its number may be anybody's. `false` if there was nothing to
