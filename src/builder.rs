@@ -160,6 +160,9 @@ impl Builder {
     /// adopted or attached. What it says yes to is among the [`claims`](crate::SessionReport::claims) of the report.
     /// So is that about which it panics. It should not block: the end waits for it.
     ///
+    /// It is kept as long as the registry is, so it must not own a [`Registry`]: a
+    /// [`downgrade`](Registry::downgrade)d one if need be.
+    ///
     /// A process that stays in the group of one that was spawned is reached by what is sent to that group all the same:
     /// a daemon leaves it.
     pub fn spare(mut self, which: impl Fn(&SystemProcess) -> bool + Send + Sync + 'static) -> Self {

@@ -24,8 +24,9 @@ pub enum Containment {
     Leader,
     /// A process group of its own. The default.
     ///
-    /// Signals reach every process that stayed in the group. The terminal's Ctrl-C no longer does:
-    /// it goes to the foreground group alone.
+    /// Signals reach every process that stayed in the group. At the end of the session those that
+    /// left it are found by their [marks](crate::Builder::limit_mark), and ended with the rest. The
+    /// terminal's Ctrl-C no longer reaches it: it goes to the foreground group alone.
     #[default]
     Group,
     /// The host is made a subreaper, so that orphaned descendants come to it and can be waited for.

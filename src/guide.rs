@@ -15,10 +15,11 @@
 //! | [daemon with a deadline](#a-daemon-with-a-deadline) | a tenant | `Group` | `within` what the init system leaves | its own |
 //!
 //! `Group` is the default tier. [`Containment::Leader`] is for what has to stay in the terminal's own group: an
-//! editor, `sudo`, `ssh`. The stronger tiers are not there yet: a report says `Observed(Leader)`, and that
-//! descendants which left their group are not claimed. What stayed in its group after the group's leader exited by
-//! itself goes with the end of the session on Linux 6.9 and newer
-//! ([`GroupSignalAfterReap`](Capability::GroupSignalAfterReap)); on an older kernel it is out of reach.
+//! editor, `sudo`, `ssh`; what those start is neither ended nor claimed. Under `Group` the end of a session finds what
+//! its processes have started, also where that has left their groups (a daemon, `setsid`), and ends it with the rest:
+//! [`SessionReport::leftovers`] names it. It is found by marks that a program can take off if it means to; where that
+//! matters, [`Containment::Cgroup`] or [`Subreaper`](Containment::Subreaper) hold it faster, if they are to be had. A daemon that is shared, and is to outlive the session
+//! that happened to start it (`gpg-agent`, a build server), is left alone by [`Builder::spare`].
 //!
 //! # What is the same for all
 //!
@@ -100,7 +101,7 @@
 //! * Dropping a [`Stdin`] closes nothing; [`Stdin::close`] does.
 //! * Give stderr a file or the host's own. A server that logs into a pipe which nobody reads stops in the middle of a
 //!   conversation.
-//! * `npx` and its like are wrappers: the server is their child, and in their group unless it makes itself one.
+//! * `npx` and its like are wrappers: the server is their child. It is ended with them, in their group or out of it.
 //!
 //! ```
 //! use procession::{Registry, SessionOptions, StopPolicy};
@@ -132,8 +133,8 @@
 //! * [`SpawnOptions::time_limit`] stops the test's process and its group; [`SessionOptions::time_limit`] ends the
 //!   whole session. The exit's [`asked`](Exit::asked) has the reason [`TimeLimit`](Reason::TimeLimit), and what the
 //!   test said before that is kept.
-//! * A test that leaves something behind shows in [`Output::still_open`], and what is still in its group goes with
-//!   the session.
+//! * A test that leaves something behind shows in [`Output::still_open`] and in the report's
+//!   [`leftovers`](SessionReport::leftovers), and what it left goes with the session.
 //!
 //! ```
 //! use procession::{Limits, Reason, Registry, SpawnOptions};
@@ -241,8 +242,8 @@
 //! * To wait for any of many: [`Session::subscribe_to`]`(EventMask::EXITED)`, or crossbeam's
 //!   [`Select`](crate::channel::Select) over exit receivers. `examples/restart.rs` has the back-off.
 //! * A crash: [`Exit::asked`] is `None` and [`Exit::success`] is false.
-//! * End a crashed server's session before it is started again, or start it in a new one: what it left in its group
-//!   goes with it.
+//! * End a crashed server's session before it is started again, or start it in a new one: what it left behind goes
+//!   with it.
 //!
 //! ```
 //! use procession::{Registry, Signal, StopPolicy};
@@ -285,8 +286,8 @@
 //! * Pid 1 has no default signal handlers: without one, SIGTERM does nothing at all, and the container's end is a
 //!   SIGKILL for everybody.
 //! * Output to a file: a job may write gigabytes, and must not stop when the agent is busy.
-//! * A job's time is [`SessionOptions::time_limit`]. A job that hides (`setsid`) outlives its session today. Give
-//!   each job a container if that matters.
+//! * A job's time is [`SessionOptions::time_limit`]. A job that daemonises is found and ended with its session. One that
+//!   means to hide, and takes off both marks, is not: that takes one of the stronger tiers, or a container for each job.
 //!
 //! ```
 //! use procession::{EventKind, EventMask, Reason, Registry, SessionOptions, Signal, StopPolicy};
@@ -359,8 +360,8 @@
 //! | `kill` by a pid that it remembers | whoever has the number now is hit. [`Process::signal`] hits this process or nobody |
 //! | `std::process::exit`, `abort`, a panic with `panic = "abort"`, a registry in a `static` | no drop: the children live on |
 //! | die of SIGINT, SIGTERM or SIGKILL | the children live on, and carry the mark that says whose they were |
-//! | start children from a thread that blocks signals | they inherit the mask: SIGTERM does nothing, and each end comes to SIGKILL |
-//! | `pre_exec`, `uid`, `groups` on a `Command` | it works, and each spawn copies the host's page tables: slow in a large host |
+//! | start children from a thread that blocks signals | std's inherit the mask: SIGTERM does nothing, and each end comes to SIGKILL. What [`Command`] starts has an empty one |
+//! | `pre_exec`, `uid`, `groups` on std's `Command` | it works, and each spawn copies the host's page tables: slow in a large host. [`Command`] needs that for another user alone |
 //! | not read a pipe | the child stops in it; see [above](#who-drains-pipes) |
 //! | not read a [`Subscription`] | the newest events are lost, and [`Lagged`] counts them; nobody is delayed |
 //! | fork without exec, and go on | the copy does nothing: its drops end nothing, its calls say [`ReactorGone`](ErrorKind::ReactorGone) |

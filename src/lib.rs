@@ -68,9 +68,17 @@
 //!
 //! # What is not
 //!
-//! * *Descendants are not discovered yet.* Under [`Containment::Group`] the whole group of each process is signalled, and what a
-//!   leader left in its group is killed at the end of its session; but what left the group is not found, and so a report claims the
-//!   registered processes alone: [`Observed(Leader)`](Means::Leader), and [`SessionReport::covers_descendants`] says no.
+//! * *Descendants are found by what they carry, and that is no proof.* Under [`Containment::Group`], the default, an end signals
+//!   the group of each process, and looks through all processes of the machine for what has left it: by a mark in the environment
+//!   and one in a resource limit ([`Builder::limit_mark`]), by group and by parent. What is found is ended and confirmed like a
+//!   registered process, and the report says so: [`Observed(MarkAndGroup)`](Means::MarkAndGroup), or
+//!   [`Observed(Group)`](Means::Group) for what std's `Command` has started, whose first children can be faster than the second mark. It
+//!   finds the careless and does not hold the hostile: a program that leaves its group and its parent, clears its environment and
+//!   lowers its limit is not found.
+//! * *Not all have descendants that count.* Under [`Containment::Leader`], for what was attached or adopted, and without
+//!   [`Builder::marker`], a report claims the registered processes alone: [`Observed(Leader)`](Means::Leader), and
+//!   [`SessionReport::covers_descendants`] says no. The other two tiers,
+//!   [`Subreaper`](Containment::Subreaper) and [`Cgroup`](Containment::Cgroup), can claim more, where they are to be had.
 //! * A process in uninterruptible sleep does not die of SIGKILL before it wakes, and one that changed its user may not be
 //!   signalled by us: the report names both as [survivors](SessionReport::survivors).
 //! * SIGKILL to this program itself leaves its processes as they are. They carry a mark that names their owner, in
