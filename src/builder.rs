@@ -172,7 +172,8 @@ impl Builder {
 
     /// How many events wait for a subscriber that does not read, at least 1. Default: 4096.
     ///
-    /// Each that waits costs some 250 bytes.
+    /// Each costs some 250 bytes: from [`subscribe`](Registry::subscribe) on where they are 65,536 at most, and beyond that
+    /// when it waits.
     pub fn event_capacity(mut self, events: usize) -> Self {
         self.event_capacity = events;
         self

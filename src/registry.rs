@@ -614,11 +614,19 @@ pub(crate) fn signal_session(shared: &Shared, whom: Whom, signal: Signal) -> Res
     answer.unwrap_or_else(|| Err(Error::new(ErrorKind::SessionEnded, OPERATION)))
 }
 
+/// For so many events the memory is taken at the subscription.
+const SET_ASIDE: usize = 1 << 16;
+
 /// See [`Registry::subscribe_to`]; with a life, to its events alone.
 pub(crate) fn subscribe(shared: &Shared, mask: EventMask, only: Option<Life>) -> Subscription {
     let capacity = shared.plan.event_capacity;
-    // The publisher looks at its length before it sends: memory is taken for what waits, not for what might.
-    let (events, receiver) = crossbeam_channel::unbounded();
+    // The publisher looks at the length before it sends, so that either kind is bounded. Memory that is there already is
+    // the faster one, for as much as one would want to set aside.
+    let (events, receiver) = if capacity <= SET_ASIDE {
+        crossbeam_channel::bounded(capacity + 1)
+    } else {
+        crossbeam_channel::unbounded()
+    };
     let (presence, gone) = Presence::new();
     let (done, in_force) = crossbeam_channel::bounded(1);
     let message = Message::Subscribe {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Sender, TrySendError};
 
 use crate::event::{Event, EventKind, EventMask, Lagged};
 use crate::machine::Notice;
@@ -24,7 +24,7 @@ pub(crate) struct Listener {
     pub(crate) gone: Arc<AtomicBool>,
 }
 
-/// One subscriber. In its channel are at most `capacity` events, and a marker.
+/// One subscriber. Its channel has room for one more than `capacity`: that is the marker's.
 #[derive(Debug)]
 struct Subscriber {
     mask: EventMask,
@@ -128,7 +128,17 @@ impl Subscriber {
     }
 
     fn push(&self, event: Event) -> bool {
-        self.listener.events.send(event).is_ok()
+        match self.listener.events.try_send(event) {
+            Ok(()) => true,
+            Err(TrySendError::Disconnected(_)) => false,
+            Err(TrySendError::Full(_)) => {
+                debug_assert!(
+                    false,
+                    "only the reactor sends, and it has looked at the length"
+                );
+                true
+            }
+        }
     }
 }
 
