@@ -176,7 +176,7 @@ fn job_runner_captures_the_output_of_all_jobs() {
         "out | 30 tests passed",
         "it said more than 65536 bytes",
         "it left somebody behind, who holds its output",
-        "(7 gone before)",
+        "(1 left over, 7 gone before)",
     ] {
         assert!(text.contains(what), "no {what:?} in:\n{text}");
     }
