@@ -113,10 +113,10 @@ impl Registry {
     /// Starts a process in a session. A number that does not live begins to.
     ///
     /// Takes a [`std::process::Command`] or a [`Command`](crate::Command), which says when it is the better one. The
-    /// first is given back as it was: the variable of the mark is the host's own value again, or removed. What it says of the process group is overwritten, except under [`Containment::Leader`];
+    /// first is given back as it was: the variable of the mark is the host's own value again, or removed. What it says of the process group is overwritten, except under [`Containment::Leader`](crate::Containment::Leader);
     /// a group that was set on it once cannot be unset (a limit of std's `Command`).
     ///
-    /// Under [`Containment::Group`] the process leads a group of its own. The terminal's Ctrl-C does not reach it there,
+    /// Under [`Containment::Group`](crate::Containment::Group) the process leads a group of its own. The terminal's Ctrl-C does not reach it there,
     /// and a program that reads from the terminal (`sudo`, `ssh`, an editor) is stopped: such children want
     /// [`SpawnOptions::containment`]`(Leader)`.
     ///
