@@ -77,7 +77,7 @@ pub(crate) fn spawn(
         leads_group: own_group,
         origin: Origin::Spawned,
         containment,
-        reach: reach(shared, &launched, containment, &command.rights()),
+        reach: reach(shared, &launched, containment, || command.rights()),
         in_a_members_group: false,
         label: options.label.clone(),
         command_line: command.command_line(),
@@ -173,13 +173,15 @@ fn reach(
     shared: &Shared,
     launched: &Launched,
     containment: Containment,
-    (user, groups): &(u32, Vec<u32>),
+    rights: impl FnOnce() -> (u32, Vec<u32>),
 ) -> Reach {
     match containment {
         Containment::Leader => return Reach::Leader,
         Containment::Cgroup => {
+            // Four system calls, which no other tier has to pay for.
+            let (user, groups) = rights();
             let lets_out = match shared.plan.cgroups.get() {
-                Ok(cgroups) => cgroups.lets_out(*user, groups),
+                Ok(cgroups) => cgroups.lets_out(user, &groups),
                 Err(_) => true,
             };
             let born_inside = matches!(launched, Launched::Native { .. });
