@@ -48,6 +48,10 @@ fn program() -> Command {
 /// Launches something that fails, and looks that nothing is left of it.
 #[track_caller]
 fn failure(registry: &Registry, command: &mut Command) -> procession::Error {
+    // Whoever waited for an earlier child may have heard of its exit before the reactor has let go of it.
+    eventually("no earlier child is held", || {
+        !descriptors().iter().any(|open| open.contains("pidfd"))
+    });
     let before = descriptors();
     let error = registry
         .spawn(1, with_pipes(command))
