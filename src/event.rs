@@ -1,11 +1,9 @@
-//! [`Event`], what it tells, and [`Subscription`], where it arrives.
+//! [`Event`], and what it tells.
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
-
-use crossbeam_channel::{Iter, Receiver};
 
 use crate::exit::Exit;
 use crate::report::{SessionReport, Summary, SurvivalCause};
@@ -380,93 +378,6 @@ bitflags::bitflags! {
     }
 }
 
-/// Where events arrive.
-///
-/// It iterates over the events as they come, blocking, until the registry is gone; `&subscription`
-/// does too. For anything else, such as `select!` or a time-out, there is the channel's
-/// [`receiver`](Self::receiver).
-///
-/// A subscriber that does not read costs bounded memory and delays nobody: once its channel is full
-/// the newest events are lost, and an [`EventKind::Lagged`] stands in their place.
-///
-/// Dropping it unsubscribes, also if there are clones of its receiver: they have what was in the channel by then, and
-/// are disconnected. [`into_receiver`](Self::into_receiver) is for a receiver that stands by itself.
-#[derive(Debug)]
-#[must_use = "dropping it unsubscribes"]
-pub struct Subscription {
-    receiver: Receiver<Event>,
-    presence: Presence,
-}
-
-impl Subscription {
-    pub(crate) fn new(receiver: Receiver<Event>, presence: Presence) -> Self {
-        Self { receiver, presence }
-    }
-
-    /// The channel, for [`channel::select!`](crossbeam_channel::select).
-    pub fn receiver(&self) -> &Receiver<Event> {
-        &self.receiver
-    }
-
-    /// The channel itself. Dropping it, and all its clones, unsubscribes.
-    pub fn into_receiver(self) -> Receiver<Event> {
-        self.presence.stay();
-        self.receiver
-    }
-}
-
-/// Tells the publisher that a subscription was dropped. The channel would tell only whoever sends, and for some masks
-/// there is nothing to send for days.
-#[derive(Debug)]
-pub(crate) struct Presence {
-    gone: Arc<AtomicBool>,
-    stays: bool,
-}
-
-impl Presence {
-    /// One end, and what the other looks at.
-    pub(crate) fn new() -> (Self, Arc<AtomicBool>) {
-        let gone = Arc::new(AtomicBool::new(false));
-        let presence = Self {
-            gone: Arc::clone(&gone),
-            stays: false,
-        };
-        (presence, gone)
-    }
-
-    /// It is the channel alone that tells from now on.
-    fn stay(mut self) {
-        self.stays = true;
-    }
-}
-
-impl Drop for Presence {
-    fn drop(&mut self) {
-        if !self.stays {
-            self.gone.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-impl Iterator for Subscription {
-    type Item = Event;
-
-    /// The next event, as soon as there is one. `None` once the registry is gone and everything has
-    /// been read.
-    fn next(&mut self) -> Option<Event> {
-        self.receiver.recv().ok()
-    }
-}
-
-impl<'a> IntoIterator for &'a Subscription {
-    type Item = Event;
-    type IntoIter = Iter<'a, Event>;
-
-    fn into_iter(self) -> Self::IntoIter {
-        self.receiver.iter()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::thread;
@@ -524,7 +435,6 @@ mod tests {
         fn crosses<T: Send + Sync + 'static>() {}
         crosses::<Event>();
         crosses::<SessionReport>();
-        crosses::<Subscription>();
     }
 
     #[test]
@@ -598,22 +508,5 @@ mod tests {
         drop(markers);
         let seen: u64 = readers.into_iter().map(|r| r.join().unwrap()).sum();
         assert_eq!(seen, LOSSES);
-    }
-
-    #[test]
-    fn a_subscription_is_read_by_reference_and_ends_with_its_sender() {
-        let (sender, receiver) = crossbeam_channel::unbounded();
-        let mut subscription = Subscription::new(receiver, Presence::new().0);
-        for seq in 0..3 {
-            let mut event = Event::from_parts(None, None, None, EventKind::Started);
-            event.seq = seq;
-            sender.send(event).expect("the subscription lives");
-        }
-        drop(sender);
-        let first = (&subscription).into_iter().next();
-        assert_eq!(first.map(|e| e.seq()), Some(0));
-        assert_eq!(subscription.next().map(|e| e.seq()), Some(1));
-        assert_eq!(subscription.receiver().len(), 1);
-        assert_eq!(subscription.by_ref().count(), 1);
     }
 }

@@ -9,20 +9,21 @@ use crate::builder::Builder;
 use crate::capabilities::Capabilities;
 use crate::ending::Ending;
 use crate::error::{AdoptError, Error, ErrorKind, Result};
-use crate::event::{EventMask, Presence, Reason, Subscription};
+use crate::event::{EventMask, Reason};
 use crate::info::{ProcessInfo, SessionInfo};
 use crate::launch::Launch;
 use crate::machine::{Machine, Refused, Whom};
 use crate::process::Process;
-use crate::reactor::{self, Listener, Message, Place, Shared};
+use crate::reactor::{self, Message, Place, Shared};
 use crate::report::SessionReport;
-use crate::session::{Life, ProcessId, SessionId};
+use crate::session::{ProcessId, SessionId};
 use crate::session_handle::Session;
 use crate::session_options::SessionOptions;
 use crate::shutdown::Shutdown;
 use crate::signal::Signal;
 use crate::spawn_options::SpawnOptions;
 use crate::stop::StopPolicy;
+use crate::subscription::{Subscription, subscribe};
 use crate::system_process::SystemProcess;
 use crate::{birth, sys};
 
@@ -612,35 +613,6 @@ pub(crate) fn signal_session(shared: &Shared, whom: Whom, signal: Signal) -> Res
     })?;
     // Only one process can have exited; a session has ended, and says so.
     answer.unwrap_or_else(|| Err(Error::new(ErrorKind::SessionEnded, OPERATION)))
-}
-
-/// For so many events the memory is taken at the subscription.
-const SET_ASIDE: usize = 1 << 16;
-
-/// See [`Registry::subscribe_to`]; with a life, to its events alone.
-pub(crate) fn subscribe(shared: &Shared, mask: EventMask, only: Option<Life>) -> Subscription {
-    let capacity = shared.plan.event_capacity;
-    // The publisher looks at the length before it sends, so that either kind is bounded. Memory that is there already is
-    // the faster one, for as much as one would want to set aside.
-    let (events, receiver) = if capacity <= SET_ASIDE {
-        crossbeam_channel::bounded(capacity + 1)
-    } else {
-        crossbeam_channel::unbounded()
-    };
-    let (presence, gone) = Presence::new();
-    let (done, in_force) = crossbeam_channel::bounded(1);
-    let message = Message::Subscribe {
-        mask,
-        only,
-        listener: Listener { events, gone },
-        capacity,
-        done,
-    };
-    if shared.send(message, "subscribe").is_ok() {
-        // An error is a reactor that is gone, and then the channel of events is disconnected too.
-        let _in_force_or_gone = in_force.recv();
-    }
-    Subscription::new(receiver, presence)
 }
 
 /// Whether a pid is one that nobody may hold.

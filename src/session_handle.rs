@@ -11,7 +11,7 @@ use crossbeam_channel::RecvTimeoutError;
 use crate::birth;
 use crate::ending::Ending;
 use crate::error::{AdoptError, Error, ErrorKind, Result};
-use crate::event::{EventMask, Subscription};
+use crate::event::EventMask;
 use crate::info::ProcessInfo;
 use crate::launch::Launch;
 use crate::machine::{Machine, Whom};
@@ -23,6 +23,7 @@ use crate::session::SessionId;
 use crate::signal::Signal;
 use crate::spawn_options::SpawnOptions;
 use crate::stop::StopPolicy;
+use crate::subscription::{self, Subscription};
 
 /// One life of a session number.
 ///
@@ -277,7 +278,7 @@ impl Session {
     /// [`SessionEnded`](crate::EventKind::SessionEnded), or, if somebody survived that, after the last survivor's exit. Where
     /// the session is over by now, it has none.
     pub fn subscribe_to(&self, mask: EventMask) -> Subscription {
-        registry::subscribe(&self.shared, mask, Some(self.cell.life))
+        subscription::subscribe(&self.shared, mask, Some(self.cell.life))
     }
 
     /// Ends it where the guard is dropped, also by a panic. Blocks there until that is confirmed.
