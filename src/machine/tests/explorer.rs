@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::time::Duration;
 
 use super::descendants::Sees;
-use super::world::{Op, Temper, World};
+use super::world::{Op, Temper, Tier, World};
 use crate::limits::Limits;
 
 /// A small world: what is there at first, and what can happen how often.
@@ -14,6 +14,7 @@ struct Setting {
     /// Each of these happens at most once, at any time.
     once: &'static [Op],
     group_after_reap: bool,
+    tier: Tier,
     /// Somebody may hide in this world: its passes take their time.
     hiding: bool,
     /// So that the world does not shrink unnoticed.
@@ -37,7 +38,7 @@ const ALWAYS_WITH_PASSES: [Op; 3] = [Op::Exit(0), Op::Exit(1), Op::Timer];
 const LONGEST: Duration = Duration::from_secs(8);
 
 fn explore(setting: &Setting) -> usize {
-    let mut world = World::new(Limits::NONE, setting.group_after_reap);
+    let mut world = World::of_tier(Limits::NONE, setting.group_after_reap, setting.tier);
     world.prompt_passes = !setting.hiding;
     for &op in setting.first {
         assert!(world.step(op), "{}: {op:?}", setting.name);
@@ -129,6 +130,7 @@ fn two_sessions_three_processes_two_callers() {
             Op::SignalAll(1),
         ],
         group_after_reap: true,
+        tier: Tier::Group,
         hiding: false,
         at_least: 500,
     });
@@ -149,6 +151,7 @@ fn a_spawn_in_flight_and_a_number_that_lives_again() {
             Op::Shutdown(0),
         ],
         group_after_reap: true,
+        tier: Tier::Group,
         hiding: false,
         at_least: 1000,
     });
@@ -172,6 +175,7 @@ fn survivors_that_linger_while_their_number_lives_again() {
             Op::Wake,
         ],
         group_after_reap: true,
+        tier: Tier::Group,
         hiding: false,
         at_least: 1000,
     });
@@ -189,6 +193,7 @@ fn a_stop_within_an_end_and_an_end_within_a_stop() {
         ],
         once: &[Op::Stop(0, 1), Op::Stop(1, 0), Op::End(1, 2), Op::End(1, 0)],
         group_after_reap: false,
+        tier: Tier::Group,
         hiding: false,
         at_least: 1000,
     });
@@ -213,6 +218,7 @@ fn strangers_tracers_and_stolen_statuses() {
             Op::Stop(0, 0),
         ],
         group_after_reap: true,
+        tier: Tier::Group,
         hiding: false,
         at_least: 500,
     });
@@ -238,6 +244,7 @@ fn a_shutdown_with_a_second_one_that_is_stricter() {
             Op::Abort,
         ],
         group_after_reap: true,
+        tier: Tier::Group,
         hiding: false,
         at_least: 500,
     });
@@ -258,6 +265,7 @@ fn descendants_that_hide_fork_and_are_met_or_missed() {
             Op::End(1, 0),
         ],
         group_after_reap: true,
+        tier: Tier::Group,
         hiding: true,
         at_least: 50_000,
     });
@@ -276,8 +284,51 @@ fn descendants_that_outlive_the_end_of_their_session() {
             Op::End(1, 0),
         ],
         group_after_reap: false,
+        tier: Tier::Group,
         hiding: true,
         at_least: 20_000,
+    });
+}
+
+#[test]
+fn descendants_in_cgroups_that_they_leave_or_do_not() {
+    for (tier, at_least) in [(Tier::Contained, 3_000), (Tier::Cgroup, 3_000)] {
+        explore(&Setting {
+            name: "cgroups",
+            first: &[Op::Reserve(1), Op::Born(Temper::Obedient), Op::Fork(0)],
+            once: &[
+                Op::Leave(1),
+                Op::Passed(Sees::All),
+                Op::Passed(Sees::All),
+                Op::Passed(Sees::Nothing),
+                Op::End(1, 1),
+                Op::End(1, 0),
+            ],
+            group_after_reap: true,
+            tier,
+            hiding: true,
+            at_least,
+        });
+    }
+}
+
+#[test]
+fn orphans_that_come_to_a_subreaper() {
+    explore(&Setting {
+        name: "orphans",
+        first: &[Op::Reserve(1), Op::Born(Temper::Obedient), Op::Fork(0)],
+        once: &[
+            Op::Reserve(2),
+            Op::Born(Temper::Deaf),
+            Op::Passed(Sees::All),
+            Op::Passed(Sees::All),
+            Op::End(1, 0),
+            Op::End(2, 0),
+        ],
+        group_after_reap: true,
+        tier: Tier::Subreaper,
+        hiding: true,
+        at_least: 5_000,
     });
 }
 
