@@ -24,6 +24,7 @@ fn main() -> ExitCode {
             test!(job_runner_ends_a_job_that_takes_too_long_and_keeps_what_it_said),
             test!(job_runner_leaves_its_jobs_time_after_one_interrupt_and_none_after_two),
             test!(restart_waits_longer_each_time_and_gives_up),
+            test!(process_tree_leaves_nobody_and_says_what_each_tier_leaves),
         ],
         &[],
     )
@@ -254,4 +255,27 @@ fn restart_waits_longer_each_time_and_gives_up() {
     );
     assert_eq!(text.matches("steady  started").count(), 1, "\n{text}");
     assert!(text.contains("flaky   exited with code 1, again in 50ms"));
+}
+
+fn process_tree_leaves_nobody_and_says_what_each_tier_leaves() {
+    let wanted = [
+        "36 processes, ended by SIGTERM 300ms, SIGKILL",
+        "wrapper     SIGTERM        SIGTERM",
+        "server      ALIVE          SIGKILL",
+        "daemon      ALIVE          SIGTERM",
+        "bomb        31 ALIVE       31 SIGTERM",
+        "its output  HELD OPEN      ended",
+        "not claimed  35, which this program then ended itself",
+        "observed (mark and group) claimed      nothing",
+        "subreaper",
+        "cgroup",
+        "Nothing is left of any of them.",
+    ];
+    let text = says("process_tree", &[], 0, &wanted);
+    // A tier works here, or it is said why not.
+    let ends = text.split("LEFT OVER").nth(1).expect("a table");
+    for line in ends.lines().filter(|line| !line.starts_with("leader")) {
+        let fine = line.ends_with("nothing") || line.contains("not here") || !line.contains(" ms");
+        assert!(fine, "{line}");
+    }
 }

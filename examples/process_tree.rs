@@ -1,0 +1,412 @@
+//! What a wrapper leaves behind, and how much of it each containment tier ends: a stubborn server, a double-forked daemon, an
+//! escapee with a session of its own, a small fork bomb, a grandchild that holds the standard output. All of them are
+//! this program, started again in a role; they are counted by their own pidfds, not by what the library says.
+//!
+//! ```sh
+//! cargo run --example process_tree
+//! ```
+//!
+//! What the weakest tier leaves, as it says that it does, this program ends itself. The exit code is 1 if anything is
+//! left after that, or if a tier left what its report says is gone.
+#![expect(clippy::print_stdout, reason = "an example that is there to be read")]
+
+use std::error::Error;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Command, ExitCode, Stdio};
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use procession::channel::{self, Receiver};
+use procession::{
+    Builder, Containment, ErrorKind, Process, Registry, SessionReport, Signal, StopPolicy,
+};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
+
+/// After this every process of the tree leaves by itself, whatever became of this program.
+const LIFETIME: Duration = Duration::from_secs(30);
+/// How long anything may take that takes milliseconds.
+const PATIENCE: Duration = Duration::from_secs(10);
+const GRACE: Duration = Duration::from_millis(300);
+const SESSION: u64 = 1;
+
+/// Each of the bomb starts two more, down to so many generations.
+const GENERATIONS: u32 = 4;
+const BOMB_SIZE: usize = (1 << (GENERATIONS + 1)) - 1;
+
+const TIERS: [Containment; 4] = [
+    Containment::Leader,
+    Containment::Group,
+    Containment::Subreaper,
+    Containment::Cgroup,
+];
+
+/// Who is in the tree, what is special about it, and how many there are of it.
+const CAST: [(&str, &str, usize); 6] = [
+    ("wrapper", "the child of this program; obeys SIGTERM", 1),
+    ("server", "ignores SIGTERM, stays in the wrapper's group", 1),
+    (
+        "daemon",
+        "forked twice: a session of its own, no environment, its parent is gone",
+        1,
+    ),
+    ("escapee", "a session of its own", 1),
+    (
+        "holder",
+        "holds the wrapper's standard output, its parent is gone",
+        1,
+    ),
+    (
+        "bomb",
+        "each starts two more, to a depth of four",
+        BOMB_SIZE,
+    ),
+];
+
+fn main() -> Result<ExitCode, Box<dyn Error>> {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    if let [word, role, rest @ ..] = args.as_slice()
+        && word == "role"
+    {
+        play(role, rest.first().map(String::as_str))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let policy = StopPolicy::new().signal(Signal::TERM, GRACE).kill();
+    let size: usize = CAST.iter().map(|(.., count)| count).sum();
+    println!("The tree, {size} processes, ended by {policy}:\n");
+    for (name, what, count) in CAST {
+        println!("  {count:>2}  {name:<8} {what}");
+    }
+    let mut runs = Vec::new();
+    for tier in TIERS {
+        runs.push((tier, run(tier, &policy, size)?));
+    }
+    print_fates(&runs);
+    print_ends(&runs);
+    let good = |run: &Run| match run {
+        Run::NotHere(_) => true,
+        Run::Ended(ended) => ended.kept_its_word() && ended.nothing_left,
+    };
+    Ok(if runs.iter().all(|(_, run)| good(run)) {
+        println!("\nNothing is left of any of them.");
+        ExitCode::SUCCESS
+    } else {
+        println!("\nSomething is left that should not be.");
+        ExitCode::FAILURE
+    })
+}
+
+/// What came of one tier.
+enum Run {
+    /// Why it does not work here.
+    NotHere(String),
+    Ended(Ended),
+}
+
+struct Ended {
+    report: SessionReport,
+    /// Everybody, with whether it was alive when the report was there.
+    members: Vec<(Member, bool)>,
+    /// Whether the wrapper's standard output had ended then.
+    output_ended: bool,
+    /// After this program has ended what was left over: everybody is dead, and the pipe that all of them held has ended.
+    nothing_left: bool,
+}
+
+impl Ended {
+    fn left_over(&self) -> usize {
+        self.members.iter().filter(|(_, alive)| *alive).count()
+    }
+
+    /// What is alive was not claimed to be dead.
+    fn kept_its_word(&self) -> bool {
+        let claimed = self.report.is_clean() && self.report.covers_descendants();
+        !claimed || (self.left_over() == 0 && self.output_ended)
+    }
+}
+
+/// A process of the tree, held by its identity.
+struct Member {
+    name: String,
+    pid: u32,
+    pidfd: OwnedFd,
+}
+
+impl Member {
+    fn is_alive(&self) -> io::Result<bool> {
+        let now = Timespec::default();
+        Ok(poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&now))? == 0)
+    }
+}
+
+/// The set-up of a registry for this tier. Some of them have to be agreed to.
+fn builder(tier: Containment) -> Builder {
+    Registry::builder().containment(tier)
+}
+
+/// Grows the tree under this tier, ends it, and looks who is left.
+fn run(tier: Containment, policy: &StopPolicy, size: usize) -> Result<Run, Box<dyn Error>> {
+    let registry = match builder(tier).build() {
+        Ok(registry) => registry,
+        Err(error) if error.kind() == ErrorKind::Unsupported => {
+            return Ok(Run::NotHere(error.to_string()));
+        }
+        Err(error) => return Err(error.into()),
+    };
+    // Launched natively: in its tier before its first instruction.
+    let mut command = procession::Command::new(std::env::current_exe()?);
+    command.args(["role", "wrapper"]);
+    command.stdin(procession::Stdio::null());
+    command.stdout(procession::Stdio::piped());
+    command.stderr(procession::Stdio::piped());
+    let wrapper = registry.spawn(SESSION, &mut command)?;
+    let (members, output, all_gone) = await_tree(&wrapper, size)?;
+
+    let report = registry.end_session_with(SESSION, policy)?;
+    let mut looked = Vec::new();
+    for member in members {
+        let alive = member.is_alive()?;
+        looked.push((member, alive));
+    }
+    // The reader needs a moment to be told; a holder that lives holds it for much longer.
+    let output_ended = is_told(&output, GRACE);
+    for (member, alive) in &looked {
+        if *alive {
+            pidfd_send_signal(&member.pidfd, rustix::process::Signal::KILL)?;
+        }
+    }
+    let ended = is_told(&all_gone, PATIENCE);
+    let mut nothing_left = ended;
+    for (member, _) in &looked {
+        nothing_left &= !member.is_alive()?;
+    }
+    Ok(Run::Ended(Ended {
+        report,
+        members: looked,
+        output_ended,
+        nothing_left,
+    }))
+}
+
+/// Returns when all have said that they are up, with two ends: that of the wrapper's standard output, and that of the
+/// pipe on which they said so, which all of them hold.
+#[expect(clippy::type_complexity, reason = "three things that are used once")]
+fn await_tree(
+    wrapper: &Process,
+    size: usize,
+) -> Result<(Vec<Member>, Receiver<()>, Receiver<()>), Box<dyn Error>> {
+    let mut stdout = wrapper.take_stdout().ok_or("no stdout")?;
+    let stderr = wrapper.take_stderr().ok_or("no stderr")?;
+    let output = when_over(move || {
+        // It says nothing. What counts is when nobody is left who could.
+        io::copy(&mut stdout, &mut io::sink()).unwrap_or_default();
+    });
+    let (tell, said) = channel::unbounded();
+    let all_gone = when_over(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            // Whether or not anybody counts any more: the pipe is read to its end.
+            tell.send(line).unwrap_or_default();
+        }
+    });
+    let mut members = Vec::new();
+    while members.len() < size {
+        let line = said
+            .recv_timeout(PATIENCE)
+            .map_err(|_| format!("only {} of {size} have come up", members.len()))?;
+        let (name, pid) = line.split_once(' ').ok_or_else(|| line.clone())?;
+        let pid: u32 = pid.parse()?;
+        // It lives for long enough: the number is its own.
+        let raw = Pid::from_raw(pid.try_into()?).ok_or("pid 0")?;
+        let pidfd = pidfd_open(raw, PidfdFlags::empty())?;
+        let name = name.to_owned();
+        members.push(Member { name, pid, pidfd });
+    }
+    Ok((members, output, all_gone))
+}
+
+/// Runs something on a thread of its own. The channel is disconnected when it is over.
+fn when_over(run: impl FnOnce() + Send + 'static) -> Receiver<()> {
+    let (over, told) = channel::bounded(0);
+    thread::spawn(move || {
+        run();
+        drop(over);
+    });
+    told
+}
+
+fn is_told(over: &Receiver<()>, limit: Duration) -> bool {
+    matches!(
+        over.recv_timeout(limit),
+        Err(channel::RecvTimeoutError::Disconnected)
+    )
+}
+
+/// How each role ended, tier beside tier.
+fn print_fates(runs: &[(Containment, Run)]) {
+    print!("\n{:<12}", "");
+    for (tier, _) in runs {
+        print!("{:<15}", tier.to_string());
+    }
+    println!();
+    for (name, _, count) in CAST {
+        print!("{name:<12}");
+        for (_, run) in runs {
+            let fate = match run {
+                Run::NotHere(_) => String::from("-"),
+                Run::Ended(ended) => fate(ended, name, count),
+            };
+            print!("{fate:<15}");
+        }
+        println!();
+    }
+    print!("{:<12}", "its output");
+    for (_, run) in runs {
+        let output = match run {
+            Run::NotHere(_) => "-",
+            Run::Ended(ended) if ended.output_ended => "ended",
+            Run::Ended(_) => "HELD OPEN",
+        };
+        print!("{output:<15}");
+    }
+    println!();
+}
+
+/// How the processes of one role ended, in a few characters.
+fn fate(ended: &Ended, name: &str, count: usize) -> String {
+    let mut fates: Vec<(String, usize)> = Vec::new();
+    for (member, alive) in ended.members.iter().filter(|(it, _)| it.name == name) {
+        let reported = ended.report.members().iter();
+        let how = match reported.rev().find(|it| it.pid() == member.pid) {
+            _ if *alive => String::from("ALIVE"),
+            Some(it) => it.how().to_string(),
+            None => String::from("gone"),
+        };
+        match fates.iter_mut().find(|(seen, _)| *seen == how) {
+            Some((_, times)) => *times += 1,
+            None => fates.push((how, 1)),
+        }
+    }
+    let texts: Vec<String> = fates
+        .into_iter()
+        .map(|(how, times)| match (count, times) {
+            (1, _) => how,
+            _ => format!("{times} {how}"),
+        })
+        .collect();
+    texts.join(", ")
+}
+
+/// One line for each tier.
+fn print_ends(runs: &[(Containment, Run)]) {
+    println!(
+        "\n{:<10}{:>9}  {:<26}{:<13}LEFT OVER",
+        "TIER", "TOOK", "STRENGTH", "DESCENDANTS"
+    );
+    for (tier, run) in runs {
+        let ended = match run {
+            Run::NotHere(why) => {
+                println!("{:<10}{:>9}  {why}", tier.to_string(), "not here");
+                continue;
+            }
+            Run::Ended(ended) => ended,
+        };
+        let claimed = if ended.report.covers_descendants() {
+            "claimed"
+        } else {
+            "not claimed"
+        };
+        let left = match (ended.left_over(), ended.nothing_left) {
+            (0, true) => String::from("nothing"),
+            (left, true) => format!("{left}, which this program then ended itself"),
+            (left, false) => format!("{left}, AND SOMEBODY IS STILL THERE"),
+        };
+        let took = format!("{:.1} ms", ended.report.took().as_secs_f64() * 1e3);
+        let strength = ended.report.strength().to_string();
+        println!(
+            "{:<10}{took:>9}  {strength:<26}{claimed:<13}{left}",
+            tier.to_string()
+        );
+    }
+}
+
+/// What this program does when it is one of the tree.
+fn play(role: &str, argument: Option<&str>) -> Result<(), Box<dyn Error>> {
+    match (role, argument) {
+        ("wrapper", _) => {
+            let started = [
+                start(&["server"], false)?,
+                start(&["escapee"], false)?,
+                start(&["bomb", "0"], false)?,
+            ];
+            // They leave when they have started theirs: so these become orphans.
+            for middle in [
+                start(&["leaves", "daemon"], false)?,
+                start(&["leaves", "holder"], true)?,
+            ] {
+                let mut middle = middle;
+                middle.wait()?;
+            }
+            stay("wrapper")?;
+            drop(started);
+        }
+        ("server", _) => {
+            // Somebody else's decision to leave, which nobody looks at.
+            let asked = Arc::default();
+            signal_hook::flag::register(signal_hook::consts::SIGTERM, asked)?;
+            stay("server")?;
+        }
+        ("leaves", Some("daemon")) => {
+            rustix::process::setsid()?;
+            drop(
+                own(&["daemon"])?
+                    .env_clear()
+                    .stdout(Stdio::null())
+                    .spawn()?,
+            );
+        }
+        ("leaves", Some(whom)) => drop(start(&[whom], true)?),
+        ("escapee", _) => {
+            rustix::process::setsid()?;
+            stay("escapee")?;
+        }
+        ("bomb", Some(generation)) => {
+            let generation: u32 = generation.parse()?;
+            let next = (generation + 1).to_string();
+            let fuses = if generation < GENERATIONS { 2 } else { 0 };
+            let started = (0..fuses)
+                .map(|_| start(&["bomb", &next], false))
+                .collect::<io::Result<Vec<_>>>()?;
+            stay("bomb")?;
+            drop(started);
+        }
+        ("daemon" | "holder", _) => stay(role)?,
+        _ => return Err(format!("there is no role {role}").into()),
+    }
+    Ok(())
+}
+
+/// This program in a role.
+fn own(role: &[&str]) -> io::Result<Command> {
+    let mut command = Command::new(std::env::current_exe()?);
+    command.arg("role").args(role).stdin(Stdio::null());
+    Ok(command)
+}
+
+/// Starts a role, which holds the standard error of this one, and the standard output only where that is its part.
+fn start(role: &[&str], holds_output: bool) -> io::Result<Child> {
+    let mut command = own(role)?;
+    if !holds_output {
+        command.stdout(Stdio::null());
+    }
+    command.spawn()
+}
+
+/// Says who it is, in one write so that lines do not mix, and stays for its lifetime.
+fn stay(role: &str) -> io::Result<()> {
+    let line = format!("{role} {}\n", std::process::id());
+    io::stderr().write_all(line.as_bytes())?;
+    channel::after(LIFETIME).recv().map_err(io::Error::other)?;
+    Ok(())
+}
