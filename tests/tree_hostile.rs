@@ -1,0 +1,681 @@
+//! Members that lie: they take the mark off, put it on others, put themselves where others are. Whatever they do, nobody
+//! who is not of the session is signalled, and no report says more than it knows.
+//!
+//! A limit mark is a number that any process may give to another one of its user. So each test below that frames somebody
+//! asks the same two questions: does the stranger live, and is it listed as a claim?
+
+mod support;
+
+use std::fs::File;
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, ExitCode, Stdio};
+
+use procession::{
+    Command, Means, Process, Registry, SessionReport, StopPolicy, Strength, SurvivalCause,
+};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setpgid, setsid};
+
+use support::adversary::{
+    await_abandoned, comet, daemon, lingers, thorough_daemon, vanishing_daemon,
+};
+use support::{
+    LONG_ENOUGH, Lines, Pinned, Works, clean, eventually, holds_within, pipe, registry, role,
+    role_of, say, start, status_field, test,
+};
+
+fn main() -> ExitCode {
+    support::main(
+        &[
+            test!(a_framed_orphan_of_pid_1_lives),
+            test!(a_framed_child_of_the_hosts_parent_lives),
+            test!(a_framed_family_of_strangers_lives),
+            test!(a_host_that_was_framed_keeps_its_other_children),
+            test!(a_host_that_was_framed_can_start_another_session).needs_root(),
+            test!(a_framed_process_of_another_session_is_ended_with_its_own),
+            test!(a_framed_daemon_of_another_session_is_ended_with_its_own),
+            test!(a_framed_daemon_of_another_session_in_a_nested_registry_is_ended_with_its_own),
+            test!(a_member_that_takes_another_sessions_mark_is_ended_by_what_else_is_known_of_it),
+            test!(a_daemon_that_lowers_its_mark_is_found_by_its_variable_where_that_is_looked_at),
+            test!(a_stranger_that_was_started_with_a_members_variable_lives),
+            test!(a_member_in_the_hosts_group_is_ended_and_the_group_is_not),
+            test!(who_hides_in_the_hosts_group_and_forgets_everything_is_a_claim),
+            test!(a_member_in_the_group_of_a_stranger_is_ended_and_the_group_is_not),
+            test!(three_thousand_bystanders_live),
+            test!(a_machine_on_which_processes_come_and_go_all_the_time_is_no_excuse),
+        ],
+        &[
+            role_of!(comet),
+            role_of!(daemon),
+            role_of!(thorough_daemon),
+            role_of!(vanishing_daemon),
+            role_of!(lingers),
+            role_of!(framer),
+            role_of!(stranger),
+            role_of!(orphans_a_stranger),
+            role_of!(parent_of_a_stranger),
+            role_of!(host_beside_a_stranger),
+            role_of!(nested_host),
+            role_of!(unprivileged_host),
+            role_of!(lowers_its_mark),
+            role_of!(joins_a_group),
+            role_of!(starter),
+            role_of!(tells_its_mark),
+            role_of!(churn),
+        ],
+    )
+}
+
+// ---------------------------------------------------------------- who takes part
+
+/// Puts its own mark on each process whose pid it reads, until its input ends.
+fn framer() {
+    let own = getrlimit(Resource::Locks);
+    say("ready");
+    for line in std::io::stdin().lines() {
+        let pid = line.expect("a pipe").parse().expect("a pid");
+        let pid = Pid::from_raw(pid).expect("not 0");
+        prlimit(Some(pid), Resource::Locks, own).expect("it is of our user");
+        say("framed");
+    }
+}
+
+/// A member that does what is told to a [`framer`].
+struct Framer {
+    leader: Process,
+    control: File,
+    lines: Lines,
+}
+
+impl Framer {
+    fn start(registry: &Registry, session: u64) -> Self {
+        let (input, control) = pipe();
+        let (output, writer) = pipe();
+        let mut command = native("framer");
+        command
+            .stdin(procession::Stdio::from(input))
+            .stdout(procession::Stdio::from(writer));
+        let leader = registry.spawn(session, &mut command).works();
+        drop(command);
+        let mut lines = Lines::new(output);
+        lines.expect("ready");
+        Self {
+            leader,
+            control,
+            lines,
+        }
+    }
+
+    fn frame(&mut self, pid: u32) {
+        writeln!(self.control, "{pid}").expect("a pipe");
+        self.lines.expect("framed");
+    }
+}
+
+/// Somebody who is nobody's business, in a group of its own.
+fn stranger() {
+    // It may lead a session, and so a group, already.
+    setpgid(None, None).unwrap_or_default();
+    lingers();
+}
+
+/// Leaves a stranger to pid 1, in a session that is not ours.
+fn orphans_a_stranger() {
+    setsid().expect("we lead no group");
+    drop(role("stranger").spawn().expect("a role can be started"));
+}
+
+/// Is one, and has one for a child.
+fn parent_of_a_stranger() {
+    setpgid(None, None).expect("our own");
+    say("ready");
+    say(std::process::id());
+    let mut child = role("stranger").spawn().expect("a role can be started");
+    child.wait().expect("our child");
+}
+
+/// A role that is launched natively: marked from its birth.
+fn native(name: &str) -> Command {
+    let mut command = Command::new(std::env::current_exe().expect("an executable has a path"));
+    command
+        .arg(format!("role:{name}"))
+        .stdin(procession::Stdio::null());
+    command
+}
+
+/// What was started besides the registry: it is ended by the test, by its pidfd, and must have lived until then.
+struct Strangers {
+    pinned: Vec<Pinned>,
+    child: Child,
+    lines: Lines,
+    output: File,
+}
+
+impl Strangers {
+    /// Runs a role that says of so many strangers that they are there.
+    fn start(mut command: std::process::Command, count: usize) -> Self {
+        let (output, writer) = pipe();
+        let said = output.try_clone().expect("a descriptor");
+        let child = command
+            .stdout(Stdio::from(writer))
+            .spawn()
+            .expect("a role can be started");
+        drop(command);
+        let mut all = Self {
+            pinned: Vec::new(),
+            child,
+            lines: Lines::new(said),
+            output,
+        };
+        for _ in 0..count {
+            all.lines.expect("ready");
+            let pid = all.lines.number();
+            all.pinned.push(Pinned::open(pid).expect("it lives"));
+        }
+        all
+    }
+
+    fn pids(&self) -> Vec<u32> {
+        self.pinned.iter().map(Pinned::pid).collect()
+    }
+
+    /// They live; and were they not listed, nobody would hear of them.
+    #[track_caller]
+    fn assert_untouched(&self, report: &SessionReport) {
+        for pinned in &self.pinned {
+            assert!(
+                !pinned.is_dead(),
+                "{} is a stranger, and was ended:\n{report}",
+                pinned.pid()
+            );
+            let ended = |member: &procession::MemberReport| member.pid() == pinned.pid();
+            assert!(!report.members().iter().any(ended), "\n{report}");
+        }
+    }
+
+    #[track_caller]
+    fn assert_claimed(&self, report: &SessionReport) {
+        self.assert_untouched(report);
+        let mut claimed: Vec<u32> = report.claims().iter().map(|claim| claim.pid).collect();
+        claimed.sort_unstable();
+        let mut expected = self.pids();
+        expected.sort_unstable();
+        assert_eq!(claimed, expected, "\n{report}");
+    }
+}
+
+/// Also of a test that fails, so that its message is about what it found.
+impl Drop for Strangers {
+    fn drop(&mut self) {
+        self.pinned.iter().for_each(Pinned::kill);
+        self.child.wait().expect("our child");
+        await_abandoned(&mut self.output);
+    }
+}
+
+#[track_caller]
+fn end_now(registry: &Registry, session: u64) -> SessionReport {
+    let report = registry.end_session_with(session, &StopPolicy::immediate());
+    clean(report.works())
+}
+
+/// No member can be more sure of this than that nobody carries the mark.
+#[track_caller]
+fn assert_no_more_than_observed(report: &SessionReport) {
+    let strength = report.strength();
+    assert!(matches!(strength, Strength::Observed(_)), "\n{report}");
+}
+
+// ---------------------------------------------------------------- the mark on strangers
+
+/// It is younger than the session, its parent is pid 1, its user is the host's: it looks like a daemon of the session in
+/// all but what it has in its environment.
+fn a_framed_orphan_of_pid_1_lives() {
+    let registry = registry();
+    let mut framer = Framer::start(&registry, 1);
+    let strangers = Strangers::start(role("orphans_a_stranger"), 1);
+    let pid = strangers.pids()[0];
+    let own = std::process::id().to_string();
+    eventually("its parent is gone", || {
+        status_field(pid, "PPid").is_some_and(|parent| parent != own)
+    });
+    framer.frame(pid);
+    let report = end_now(&registry, 1);
+    strangers.assert_claimed(&report);
+    assert_no_more_than_observed(&report);
+}
+
+/// A host, whose parent is this test. Frames the pid that is its argument from a session, and says how it went.
+fn host_beside_a_stranger() {
+    let registry = registry();
+    let mut framer = Framer::start(&registry, 1);
+    say("ready");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).expect("a pipe");
+    let pid: u32 = line.trim().parse().expect("a pid");
+    framer.frame(pid);
+    let report = end_now(&registry, 1);
+    say(report.claims().iter().any(|claim| claim.pid == pid));
+}
+
+/// What the shell does that runs the host: its other jobs are no orphans of any session, though their parent is an ancestor
+/// of the host, which for all that can be seen might take orphans in.
+fn a_framed_child_of_the_hosts_parent_lives() {
+    let (mut host, mut control, mut lines) = support::host(&mut role("host_beside_a_stranger"));
+    let strangers = Strangers::start(role("stranger"), 1);
+    writeln!(control, "{}", strangers.pids()[0]).expect("a pipe");
+    let claimed = lines.line();
+    assert!(host.wait().expect("our child").success());
+    let lives = !strangers.pinned[0].is_dead();
+    assert!(lives, "a job of the host's own shell was ended");
+    assert_eq!(claimed, "true");
+}
+
+/// Two that vouch for each other: the parent is marked, and so its child's parent is.
+fn a_framed_family_of_strangers_lives() {
+    let registry = registry();
+    let mut framer = Framer::start(&registry, 1);
+    let strangers = Strangers::start(role("parent_of_a_stranger"), 2);
+    for pid in strangers.pids() {
+        framer.frame(pid);
+    }
+    let report = end_now(&registry, 1);
+    strangers.assert_claimed(&report);
+}
+
+/// A child of the host that no registry knows inherits what was put on the host.
+fn a_host_that_was_framed_keeps_its_other_children() {
+    let registry = registry();
+    let mut framer = Framer::start(&registry, 1);
+    framer.frame(std::process::id());
+    let strangers = Strangers::start(role("stranger"), 1);
+    let report = end_now(&registry, 1);
+    strangers.assert_untouched(&report);
+}
+
+/// Without privileges: what is lowered stays lowered. The member of one session must not be able to keep the host from
+/// starting others.
+fn unprivileged_host() {
+    assert!(!rustix::process::geteuid().is_root());
+    say("ready");
+    let registry = registry();
+    let mut framer = Framer::start(&registry, 1);
+    framer.frame(std::process::id());
+    let mut command = native("lingers");
+    command.stdout(procession::Stdio::null());
+    let started = registry.spawn(2, &mut command);
+    say(match started {
+        Ok(_) => String::from("started"),
+        Err(error) => format!("not started: {error}"),
+    });
+    drop(end_now(&registry, 1));
+    let lives = |it: &procession::ProcessInfo| it.session == 2.into();
+    let processes = registry.processes().works();
+    say(if processes.iter().any(lives) {
+        "of its own"
+    } else {
+        "ended with the other"
+    });
+    drop(end_now(&registry, 2));
+}
+
+fn a_host_that_was_framed_can_start_another_session() {
+    let mut command = role("unprivileged_host");
+    let (mut host, control, mut lines) = support::host(command.uid(65_534).gid(65_534));
+    drop(control);
+    let said = (lines.next(), lines.next());
+    host.wait().expect("our child");
+    let expected = ("started".to_owned(), "of its own".to_owned());
+    assert_eq!(said, (Some(expected.0), Some(expected.1)));
+}
+
+/// A registered process of another session, marked as if it were of this one.
+fn a_framed_process_of_another_session_is_ended_with_its_own() {
+    let registry = registry();
+    let mut framer = Framer::start(&registry, 1);
+    let (other, mut lines) = start(&registry, 2, &mut role("lingers"));
+    lines.number();
+    framer.frame(other.pid());
+    drop(end_now(&registry, 1));
+    assert!(
+        other.try_wait().works().is_none(),
+        "ended with another session"
+    );
+    drop(end_now(&registry, 2));
+    assert!(other.try_wait().works().is_some());
+}
+
+/// Its orphan, which by its limit is of the one session and by all else of the other.
+fn frame_a_daemon_of_another_session(stays: &str) {
+    let registry = registry();
+    let mut framer = Framer::start(&registry, 1);
+    let (leader, mut lines) = start(&registry, 2, role("daemon").arg(stays));
+    let daemon = Pinned::open(lines.number()).expect("it lives");
+    if stays == "leaves" {
+        leader.wait().works();
+    }
+    framer.frame(daemon.pid());
+    let report = end_now(&registry, 1);
+    assert!(!daemon.is_dead(), "ended with another session:\n{report}");
+    let report = end_now(&registry, 2);
+    assert!(daemon.is_dead(), "\n{report}");
+}
+
+fn a_framed_daemon_of_another_session_is_ended_with_its_own() {
+    frame_a_daemon_of_another_session("leaves");
+}
+
+/// The same one level down, where the mark is the other number of the limit.
+fn nested_host() {
+    frame_a_daemon_of_another_session("leaves");
+    say("as it should be");
+}
+
+fn a_framed_daemon_of_another_session_in_a_nested_registry_is_ended_with_its_own() {
+    let registry = registry();
+    let (output, writer) = pipe();
+    let mut command = native("nested_host");
+    command.stdout(procession::Stdio::from(writer));
+    let host = registry.spawn(1, &mut command).works();
+    drop(command);
+    let said = Lines::new(output).next();
+    drop(end_now(&registry, 1));
+    assert!(host.wait().works().success());
+    assert_eq!(said.as_deref(), Some("as it should be"));
+}
+
+// ---------------------------------------------------------------- the mark off members
+
+/// Takes a number from its argument as its limit, or 7, and becomes a daemon with its environment as it was.
+fn lowers_its_mark() {
+    let mark = std::env::args().nth(2);
+    let mark = mark.map_or(7, |text| text.parse().expect("a number"));
+    let limit = Rlimit {
+        current: Some(mark),
+        maximum: Some(mark),
+    };
+    prlimit(None, Resource::Locks, limit).expect("it is lower");
+    setsid().unwrap_or_else(|_| rustix::process::getpgrp());
+    drop(
+        role("stranger")
+            .process_group(0)
+            .spawn()
+            .expect("a role can be started"),
+    );
+}
+
+/// It stays what its group, its parent and its variable say that it is.
+fn a_member_that_takes_another_sessions_mark_is_ended_by_what_else_is_known_of_it() {
+    let registry = registry();
+    let victim = Framer::start(&registry, 1);
+    // Session 1 is older: its number is lower, and may be taken by anybody.
+    let mark = mark_of(victim.leader.pid());
+    let (leader, mut lines) = start(&registry, 2, role("lowers_its_mark").arg(mark.to_string()));
+    let daemon = Pinned::open(lines.number()).expect("it lives");
+    leader.wait().works();
+    let report = end_now(&registry, 2);
+    assert!(daemon.is_dead(), "\n{report}");
+    assert_no_more_than_observed(&report);
+    assert!(victim.leader.try_wait().works().is_none(), "\n{report}");
+    drop(end_now(&registry, 1));
+}
+
+/// The hard limit of file locks of another process.
+fn mark_of(pid: u32) -> u64 {
+    let limits = std::fs::read_to_string(format!("/proc/{pid}/limits")).expect("it lives");
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max file locks"));
+    let hard = line.and_then(|line| line.split_whitespace().nth(4));
+    hard.and_then(|hard| hard.parse().ok())
+        .expect("it is marked")
+}
+
+/// Where all members had the limit mark from birth, environments are not read: it would cost several times as much. So
+/// `ulimit -x 7` and a double fork are enough to get away from a native launch, and not from std's. The reports claim what
+/// was looked for.
+fn a_daemon_that_lowers_its_mark_is_found_by_its_variable_where_that_is_looked_at() {
+    for native_launch in [false, true] {
+        let registry = registry();
+        let (output, writer) = pipe();
+        let leader = if native_launch {
+            let mut command = native("lowers_its_mark");
+            command.stdout(procession::Stdio::from(writer));
+            registry.spawn(1, &mut command)
+        } else {
+            registry.spawn(1, role("lowers_its_mark").stdout(Stdio::from(writer)))
+        };
+        let leader = leader.works();
+        let mut lines = Lines::new(output.try_clone().expect("a descriptor"));
+        lines.expect("ready");
+        let daemon = Pinned::open(lines.number()).expect("it lives");
+        leader.wait().works();
+        let report = end_now(&registry, 1);
+        assert_no_more_than_observed(&report);
+        assert_eq!(
+            daemon.is_dead(),
+            !native_launch,
+            "this has changed: say so in the docs:\n{report}"
+        );
+        let means = if native_launch {
+            Means::MarkAndGroup
+        } else {
+            Means::Group
+        };
+        assert_eq!(report.strength(), &Strength::Observed(means));
+        daemon.kill();
+        let mut output = output;
+        await_abandoned(&mut output);
+    }
+}
+
+/// A service that has been there before, and starts programs for whoever asks: with the environment that it is told.
+fn starter() {
+    say("ready");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).expect("a pipe");
+    let mut child = role("stranger")
+        .env("PROCESSION_MARK", line.trim_end())
+        .spawn()
+        .expect("a role can be started");
+    child.wait().expect("our child");
+}
+
+/// Says what its environment names it, and stays.
+fn tells_its_mark() {
+    say("ready");
+    say(std::env::var("PROCESSION_MARK").expect("it is marked"));
+    loop {
+        std::thread::park();
+    }
+}
+
+/// As after `systemctl --user import-environment` in a session: what the service starts is the service's, whatever is in
+/// its environment. Its parent lives, and is nobody of the session.
+fn a_stranger_that_was_started_with_a_members_variable_lives() {
+    let registry = registry();
+    let (mut service, mut control, mut lines) = support::host(&mut role("starter"));
+    let (_leader, mut told) = start(&registry, 1, &mut role("tells_its_mark"));
+    writeln!(control, "{}", told.line()).expect("a pipe");
+    lines.expect("ready");
+    let stranger = Pinned::open(lines.number()).expect("it lives");
+    let report = end_now(&registry, 1);
+    let lives = !stranger.is_dead();
+    stranger.kill();
+    service.wait().expect("our child");
+    assert!(lives, "it was the service's, and was ended:\n{report}");
+}
+
+// ---------------------------------------------------------------- among others
+
+/// Joins the group that is its argument, and stays; with a second argument it forgets everything first.
+fn joins_a_group() {
+    let group = support::argument(0).parse().expect("a group");
+    let group = Pid::from_raw(group).expect("not 0");
+    let forgets = std::env::args().nth(3).is_some();
+    setpgid(None, Some(group)).expect("a group of our session");
+    say("ready");
+    say(std::process::id());
+    if forgets {
+        let mut command = std::process::Command::new("/bin/sleep");
+        let error = command.arg("20").env_clear().exec();
+        panic!("sleep cannot be run: {error}");
+    }
+    lingers();
+}
+
+fn a_member_in_the_hosts_group_is_ended_and_the_group_is_not() {
+    let registry = registry();
+    let group = rustix::process::getpgrp().as_raw_nonzero().to_string();
+    let (member, mut lines) = start(&registry, 1, role("joins_a_group").arg(group));
+    lines.number();
+    // Everybody in the group would die with us of a signal to it: that this goes on is the test.
+    let report = end_now(&registry, 1);
+    assert!(member.try_wait().works().is_some(), "\n{report}");
+}
+
+/// What this tier does not hold: the only thing left is a mark, in a place where no orphan of the session comes by itself.
+/// It might have been put on one of the host's own. So it lives, and is listed; the report does not deny it.
+fn who_hides_in_the_hosts_group_and_forgets_everything_is_a_claim() {
+    let registry = registry();
+    let group = rustix::process::getpgrp().as_raw_nonzero().to_string();
+    let (output, writer) = pipe();
+    let script = "\"$0\" \"role:joins_a_group\" \"$1\" forgets & exit 0";
+    let mut command = Command::new("/bin/sh");
+    command
+        .args(["-c", script])
+        .arg(std::env::current_exe().expect("an executable has a path"))
+        .arg(group)
+        .stdin(procession::Stdio::null())
+        .stdout(procession::Stdio::from(writer));
+    let leader = registry.spawn(1, &mut command).works();
+    drop(command);
+    let mut lines = Lines::new(output.try_clone().expect("a descriptor"));
+    lines.expect("ready");
+    let hidden = Pinned::open(lines.number()).expect("it lives");
+    leader.wait().works();
+    eventually("it has forgotten", || {
+        std::fs::read(format!("/proc/{}/environ", hidden.pid())).is_ok_and(|all| all.is_empty())
+    });
+    let report = end_now(&registry, 1);
+    let lives = !hidden.is_dead();
+    hidden.kill();
+    let mut output = output;
+    await_abandoned(&mut output);
+    assert!(lives, "it is ended now: say so in the docs:\n{report}");
+    let claimed: Vec<u32> = report.claims().iter().map(|claim| claim.pid).collect();
+    assert_eq!(claimed, [hidden.pid()], "\n{report}");
+    assert_no_more_than_observed(&report);
+}
+
+fn a_member_in_the_group_of_a_stranger_is_ended_and_the_group_is_not() {
+    let registry = registry();
+    let strangers = Strangers::start(role("stranger"), 1);
+    let group = strangers.pids()[0].to_string();
+    let (member, mut lines) = start(&registry, 1, role("joins_a_group").arg(group));
+    lines.number();
+    let report = end_now(&registry, 1);
+    assert!(member.try_wait().works().is_some(), "\n{report}");
+    strangers.assert_untouched(&report);
+}
+
+/// How many processes there are that have nothing to do with it.
+fn bystanders() -> usize {
+    let said = std::env::var("PROCESSION_BYSTANDERS").ok();
+    said.and_then(|text| text.parse().ok()).unwrap_or(3_000)
+}
+
+fn three_thousand_bystanders_live() {
+    let mut crowd: Vec<Child> = (0..bystanders())
+        .map(|_| {
+            std::process::Command::new("/bin/sleep")
+                .arg("60")
+                .stdin(Stdio::null())
+                .spawn()
+                .expect("a bystander")
+        })
+        .collect();
+    let registry = registry();
+    // Every hundredth was framed: none of them is an orphan.
+    let mut framer = Framer::start(&registry, 1);
+    let framed: Vec<u32> = crowd.iter().step_by(100).map(Child::id).collect();
+    framed.iter().for_each(|&pid| framer.frame(pid));
+    let mut daemons = Vec::new();
+    for stays in ["stays", "leaves"] {
+        // Natively, as all must be that forget their environment: of std's a few have the limit too late.
+        let (output, writer) = pipe();
+        let mut command = native("thorough_daemon");
+        command.arg(stays).stdout(procession::Stdio::from(writer));
+        registry.spawn(1, &mut command).works();
+        drop(command);
+        let mut lines = Lines::new(output);
+        lines.expect("ready");
+        daemons.push(Pinned::open(lines.number()).expect("it lives"));
+    }
+    let report = end_now(&registry, 1);
+    let ended = crowd
+        .iter_mut()
+        .filter_map(|child| child.try_wait().expect("our child"))
+        .count();
+    for bystander in &mut crowd {
+        bystander.kill().expect("our child");
+        bystander.wait().expect("our child");
+    }
+    assert_eq!(ended, 0, "bystanders were ended");
+    assert!(daemons.iter().all(Pinned::is_dead), "\n{report}");
+    let mut claimed: Vec<u32> = report.claims().iter().map(|claim| claim.pid).collect();
+    claimed.sort_unstable();
+    let mut framed = framed;
+    framed.sort_unstable();
+    assert_eq!(claimed, framed);
+}
+
+/// Starts programs that end at once, one after the other, until its input ends.
+fn churn() {
+    say("ready");
+    let over = std::thread::spawn(support::await_end_of_input);
+    while !over.is_finished() {
+        let mut child = std::process::Command::new("/bin/true")
+            .stdin(Stdio::null())
+            .spawn()
+            .expect("a program");
+        assert!(
+            child.wait().expect("our child").success(),
+            "it was signalled"
+        );
+    }
+    say("nobody was signalled");
+}
+
+/// No pass is quiet there. What forks all the time is ended all the same or said to be still forking, and what does not
+/// is ended and confirmed.
+fn a_machine_on_which_processes_come_and_go_all_the_time_is_no_excuse() {
+    let registry = registry();
+    let churners: Vec<_> = (0..2).map(|_| support::host(&mut role("churn"))).collect();
+    for _ in 0..5 {
+        let (leader, mut lines) = start(&registry, 1, role("daemon").arg("leaves"));
+        let daemon = Pinned::open(lines.number()).expect("it lives");
+        leader.wait().works();
+        let report = end_now(&registry, 1);
+        assert!(daemon.is_dead(), "\n{report}");
+    }
+    let (_leader, _lines) = start(&registry, 2, role("comet").arg("stays"));
+    let report = registry
+        .end_session_with(2, &StopPolicy::immediate())
+        .works();
+    if !report.is_clean() {
+        let causes = report.survivors().iter().map(|survivor| survivor.cause);
+        let still = |cause| cause == SurvivalCause::StillForking;
+        assert!(causes.into_iter().all(still), "\n{report}");
+    }
+    for (mut child, control, mut lines) in churners {
+        drop(control);
+        lines.expect("nobody was signalled");
+        assert!(child.wait().expect("our child").success());
+    }
+    // What was still forking is chased once more; it comes to its own end as well.
+    assert!(holds_within(LONG_ENOUGH, || {
+        let again = registry.end_session_with(2, &StopPolicy::immediate());
+        again.works().is_clean()
+    }));
+}
