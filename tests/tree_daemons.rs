@@ -1,2 +1,472 @@
-//! x
-fn main() {}
+//! Real daemons and trees, started as their users start them, under every tier that works here.
+//!
+//! Several of them fork twice, call `setsid`, close what they were given, overwrite their environment or change their user.
+//! Each runs in a directory of its own and listens there, on no port. That is also how its processes are known without
+//! the library: by a path below it in their arguments, their environment, their open files, or as where they are.
+//!
+//! | tier | guaranteed | not |
+//! | --- | --- | --- |
+//! | `Leader` | the launched process is dead | everything else: what has daemonised lives on, and the report claims nothing |
+//! | `Group` | all of them are dead: none takes its limit mark off | it is observed, not proven: one could |
+//! | `Subreaper` | all are dead, whatever they have done to themselves | it is proven only if all children of the host are ended |
+//! | `Cgroup` | the same | it is proven only if nobody in it may move itself out |
+
+mod support;
+
+use std::fmt::Write as _;
+use std::fs::{self, File};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use procession::{
+    Builder, Command, Containment, ErrorKind, Means, Proof, Registry, SessionReport, Signal,
+    StopPolicy, Strength,
+};
+
+use support::{
+    LONG_ENOUGH, Pinned, Works, clean, eventually, holds_within, numbers_in, program, test,
+};
+
+fn main() -> ExitCode {
+    support::main(
+        &[
+            test!(nginx_is_ended_with_its_session).needs_program("nginx"),
+            test!(redis_is_ended_with_its_session).needs_program("redis-server"),
+            test!(postgres_is_ended_with_its_session).needs_program("pg_ctl"),
+            test!(tmux_is_ended_with_its_session).needs_program("tmux"),
+            test!(ssh_agent_is_ended_with_its_session).needs_program("ssh-agent"),
+            test!(gpg_agent_is_ended_with_its_session).needs_program("gpg-connect-agent"),
+            test!(dbus_is_ended_with_its_session).needs_program("dbus-daemon"),
+            test!(gunicorn_is_ended_with_its_session).needs_program("gunicorn"),
+            test!(chromium_is_ended_with_its_session).needs_program("chromium"),
+        ],
+        &[],
+    )
+}
+
+// ---------------------------------------------------------------- the programs
+
+/// Two workers, which have another user than the master where that is root.
+fn nginx_is_ended_with_its_session() {
+    under_every_tier(&Daemon {
+        program: "nginx",
+        prepare: |home| {
+            fs::write(home.join("conf"), nginx_configuration(home)).expect("it is ours");
+        },
+        arguments: |home| words(&["-p", &text(home), "-c", &text(&home.join("conf"))]),
+        is_up: |home| home.join("pid").exists(),
+        processes: 3,
+        ..Daemon::default()
+    });
+}
+
+fn nginx_configuration(home: &Path) -> String {
+    let home = home.display();
+    format!(
+        "worker_processes 2;
+         pid {home}/pid;
+         error_log {home}/error.log;
+         events {{ worker_connections 16; }}
+         http {{
+             access_log off;
+             client_body_temp_path {home}/body;
+             proxy_temp_path {home}/proxy;
+             fastcgi_temp_path {home}/fastcgi;
+             uwsgi_temp_path {home}/uwsgi;
+             scgi_temp_path {home}/scgi;
+             server {{ listen unix:{home}/socket; }}
+         }}
+        "
+    )
+}
+
+fn redis_is_ended_with_its_session() {
+    under_every_tier(&Daemon {
+        program: "redis-server",
+        arguments: |home| {
+            let home = text(home);
+            let socket = format!("{home}/socket");
+            let mut arguments = words(&["--daemonize", "yes", "--port", "0", "--save", ""]);
+            arguments.extend(words(&["--dir", &home, "--unixsocket", &socket]));
+            arguments.extend(words(&["--logfile", &format!("{home}/log")]));
+            arguments
+        },
+        is_up: |home| home.join("socket").exists(),
+        ..Daemon::default()
+    });
+}
+
+/// `pg_ctl` returns when the server is up, and is gone before the session ends. The server refuses to run as root.
+fn postgres_is_ended_with_its_session() {
+    under_every_tier(&Daemon {
+        program: "pg_ctl",
+        prepare: |home| {
+            let data = text(&home.join("data"));
+            let mut command = std::process::Command::new(program("initdb").expect("beside pg_ctl"));
+            command.args(["-D", &data, "-A", "trust", "--no-sync", "-E", "UTF8"]);
+            command.args(["--locale", "C"]).current_dir(home);
+            if let Some(user) = somebody_else() {
+                command.uid(user).gid(user);
+            }
+            let made = command.output().expect("it can be started");
+            assert!(made.status.success(), "{made:?}");
+        },
+        arguments: |home| {
+            let options = format!("-c listen_addresses= -k {}", home.display());
+            let mut arguments = words(&["start", "-w", "-D", &text(&home.join("data"))]);
+            arguments.extend(words(&["-l", &text(&home.join("log")), "-o", &options]));
+            arguments
+        },
+        is_up: |home| home.join(".s.PGSQL.5432").exists(),
+        processes: 4,
+        user: somebody_else(),
+        ..Daemon::default()
+    });
+}
+
+/// A server, and what runs in it on a terminal of its own.
+fn tmux_is_ended_with_its_session() {
+    under_every_tier(&Daemon {
+        program: "tmux",
+        arguments: |home| {
+            let socket = text(&home.join("socket"));
+            let mut arguments = words(&["-S", &socket, "-f", "/dev/null", "new-session", "-d"]);
+            arguments.extend(words(&["-c", &text(home), "sleep 60; sleep 60"]));
+            arguments
+        },
+        is_up: |home| home.join("socket").exists(),
+        processes: 2,
+        ..Daemon::default()
+    });
+}
+
+fn ssh_agent_is_ended_with_its_session() {
+    under_every_tier(&Daemon {
+        program: "ssh-agent",
+        arguments: |home| words(&["-s", "-a", &text(&home.join("socket"))]),
+        is_up: |home| home.join("socket").exists(),
+        ..Daemon::default()
+    });
+}
+
+/// Nobody starts this one by hand: the first program that needs it does.
+fn gpg_agent_is_ended_with_its_session() {
+    under_every_tier(&Daemon {
+        program: "gpg-connect-agent",
+        arguments: |home| words(&["--homedir", &text(home), "/bye"]),
+        is_up: |home| home.join("S.gpg-agent").exists(),
+        ..Daemon::default()
+    });
+}
+
+fn dbus_is_ended_with_its_session() {
+    under_every_tier(&Daemon {
+        program: "dbus-daemon",
+        arguments: |home| {
+            let address = format!("--address=unix:path={}/socket", home.display());
+            words(&["--session", "--fork", "--nopidfile", &address])
+        },
+        is_up: |home| home.join("socket").exists(),
+        ..Daemon::default()
+    });
+}
+
+fn gunicorn_is_ended_with_its_session() {
+    under_every_tier(&Daemon {
+        program: "gunicorn",
+        prepare: |home| {
+            let application =
+                "def app(environ, answer):\n    answer('200 OK', [])\n    return []\n";
+            fs::write(home.join("application.py"), application).expect("it is ours");
+        },
+        arguments: |home| {
+            let bind = format!("unix:{}/socket", home.display());
+            let mut arguments = words(&["--daemon", "--workers", "2", "--chdir", &text(home)]);
+            arguments.extend(words(&["--pid", &text(&home.join("pid")), "--bind", &bind]));
+            arguments.extend(words(&["application:app"]));
+            arguments
+        },
+        is_up: |home| home.join("pid").exists() && home.join("socket").exists(),
+        processes: 3,
+        ..Daemon::default()
+    });
+}
+
+/// No daemon, but a tree: zygotes, renderers, and crash handlers that are to outlive it.
+fn chromium_is_ended_with_its_session() {
+    under_every_tier(&Daemon {
+        program: "chromium",
+        arguments: |home| {
+            let profile = format!("--user-data-dir={}/profile", home.display());
+            let mut arguments = words(&["--headless", "--no-sandbox", "--disable-gpu"]);
+            arguments.extend(words(&["--disable-dev-shm-usage", "--no-first-run"]));
+            arguments.extend(words(&[
+                "--remote-debugging-port=0",
+                &profile,
+                "about:blank",
+            ]));
+            arguments
+        },
+        is_up: |home| home.join("profile/DevToolsActivePort").exists(),
+        processes: 4,
+        stays: true,
+        ..Daemon::default()
+    });
+}
+
+fn words(words: &[&str]) -> Vec<String> {
+    words.iter().map(|&word| word.to_owned()).collect()
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// Nobody, where we are root.
+fn somebody_else() -> Option<u32> {
+    rustix::process::geteuid().is_root().then_some(65_534)
+}
+
+// ---------------------------------------------------------------- how they are started and ended
+
+/// How a program is started, and what it is then.
+struct Daemon {
+    program: &'static str,
+    prepare: fn(&Path),
+    arguments: fn(&Path) -> Vec<String>,
+    is_up: fn(&Path) -> bool,
+    /// At least so many are there when it is up.
+    processes: usize,
+    user: Option<u32>,
+    /// The process that is launched is one of them, and does not leave when the others are up.
+    stays: bool,
+}
+
+impl Default for Daemon {
+    fn default() -> Self {
+        Self {
+            program: "",
+            prepare: |_| {},
+            arguments: |_| Vec::new(),
+            is_up: |_| false,
+            processes: 1,
+            user: None,
+            stays: false,
+        }
+    }
+}
+
+/// By whom it is launched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum By {
+    Us,
+    Std,
+}
+
+fn under_every_tier(daemon: &Daemon) {
+    let tiers = [
+        (Containment::Leader, By::Us),
+        (Containment::Group, By::Us),
+        (Containment::Group, By::Std),
+        (Containment::Subreaper, By::Us),
+        (Containment::Subreaper, By::Std),
+        (Containment::Cgroup, By::Us),
+        (Containment::Cgroup, By::Std),
+    ];
+    for (tier, by) in tiers {
+        match builder(tier).build() {
+            Ok(registry) => under(&registry, tier, by, daemon),
+            Err(error) => {
+                let not_here = error.kind() == ErrorKind::Unsupported;
+                assert!(not_here && tier > Containment::Group, "{tier}: {error}");
+                eprintln!("{tier}: {error}");
+            }
+        }
+    }
+}
+
+/// The set-up of a registry for this tier. Some of them have to be agreed to.
+fn builder(tier: Containment) -> Builder {
+    Registry::builder().containment(tier)
+}
+
+fn under(registry: &Registry, tier: Containment, by: By, daemon: &Daemon) {
+    let home = Home::new(daemon);
+    let log = File::create(home.0.join("said")).expect("it is ours");
+    let arguments = (daemon.arguments)(&home.0);
+    let found = program(daemon.program).expect("else this test is skipped");
+    let launched = match by {
+        By::Us => {
+            let mut command = Command::new(found);
+            command.args(&arguments).current_dir(&home.0);
+            command
+                .env("HOME", &home.0)
+                .stdin(procession::Stdio::null());
+            command.stdout(procession::Stdio::from(
+                log.try_clone().expect("a descriptor"),
+            ));
+            command.stderr(procession::Stdio::from(log));
+            if let Some(user) = daemon.user {
+                command.uid(user).gid(user);
+            }
+            registry.spawn(1, &mut command)
+        }
+        By::Std => {
+            let mut command = std::process::Command::new(found);
+            command.args(&arguments).current_dir(&home.0);
+            command
+                .env("HOME", &home.0)
+                .stdin(std::process::Stdio::null());
+            command.stdout(log.try_clone().expect("a descriptor"));
+            command.stderr(log);
+            if let Some(user) = daemon.user {
+                command.uid(user).gid(user);
+            }
+            registry.spawn(1, &mut command)
+        }
+    };
+    let leader = launched.works();
+    let pinned = home.await_all(daemon);
+    if !daemon.stays {
+        eventually("what was launched has left", || {
+            leader.try_wait().works().is_some()
+        });
+    }
+    let policy = StopPolicy::new().signal(Signal::TERM, Duration::from_secs(5));
+    let report = clean(registry.end_session_with(1, &policy).works());
+    let living: Vec<&Pinned> = pinned.iter().filter(|pinned| !pinned.is_dead()).collect();
+    eprintln!(
+        "{tier}, by {by:?}: {} were there, {} live\n{report}\n",
+        pinned.len(),
+        living.len()
+    );
+    let strength = report.strength();
+    let mut as_promised = is_as_promised(strength, tier, by);
+    if tier == Containment::Leader {
+        // Not guaranteed, and not claimed. A tree may follow its leader all the same.
+        as_promised &= !report.covers_descendants();
+        as_promised &= daemon.stays || living.len() == pinned.len();
+    } else {
+        as_promised &= report.covers_descendants();
+        as_promised &= living.is_empty() && home.processes().is_empty();
+    }
+    let described = home.describe(&report);
+    living.iter().for_each(|pinned| end(pinned));
+    home.end_all();
+    assert!(as_promised, "{tier}, by {by:?}: {described}");
+}
+
+fn is_as_promised(strength: &Strength, tier: Containment, by: By) -> bool {
+    match (tier, by) {
+        (Containment::Leader, _) => *strength == Strength::Observed(Means::Leader),
+        (Containment::Group, By::Us) => *strength == Strength::Observed(Means::MarkAndGroup),
+        (Containment::Group, By::Std) => *strength == Strength::Observed(Means::Group),
+        // This process has no other children.
+        (Containment::Subreaper, _) => *strength == Strength::Proven(Proof::NoChildren),
+        // A member that is root, or is moved in after its start, may be elsewhere.
+        (Containment::Cgroup, _) => matches!(
+            strength,
+            Strength::Proven(Proof::CgroupEmpty) | Strength::Observed(Means::Cgroup)
+        ),
+        _ => false,
+    }
+}
+
+/// As its user would: asked first, so that it takes away what it has in the kernel.
+fn end(pinned: &Pinned) {
+    // It may be gone since it was looked at.
+    if pinned.send(rustix::process::Signal::TERM).is_ok()
+        && !pinned.dies_within(Duration::from_secs(5))
+    {
+        pinned.kill();
+    }
+}
+
+// ---------------------------------------------------------------- whose processes they are
+
+/// A directory that a daemon has for itself, and by which its processes are known.
+struct Home(PathBuf);
+
+impl Home {
+    fn new(daemon: &Daemon) -> Self {
+        // Short: paths of sockets are.
+        let name = format!("procession-{}", std::process::id());
+        let home = Self(std::env::temp_dir().join(name));
+        fs::create_dir(&home.0).expect("it is not there yet");
+        fs::set_permissions(&home.0, fs::Permissions::from_mode(0o700)).expect("it is ours");
+        if let Some(user) = daemon.user {
+            chown(&home.0, Some(user), Some(user)).expect("root may");
+        }
+        (daemon.prepare)(&home.0);
+        home
+    }
+
+    /// Returns when it is up, and all of its processes, held.
+    fn await_all(&self, daemon: &Daemon) -> Vec<Pinned> {
+        let (mut last, mut in_a_row) = (Vec::new(), 0);
+        let up = holds_within(LONG_ENOUGH, || {
+            let now = self.processes();
+            let settled = now == last && (daemon.is_up)(&self.0) && now.len() >= daemon.processes;
+            in_a_row = if settled { in_a_row + 1 } else { 0 };
+            last = now;
+            in_a_row > 20
+        });
+        let said = fs::read_to_string(self.0.join("said")).unwrap_or_default();
+        assert!(up, "not up: {last:?} of {}\n{said}", daemon.processes);
+        let pin = |&pid: &u32| Pinned::open(pid).ok();
+        last.iter().filter_map(pin).collect()
+    }
+
+    /// Whoever lives and has to do with this directory.
+    fn processes(&self) -> Vec<u32> {
+        let own = std::process::id();
+        let mut all = numbers_in("/proc");
+        all.retain(|&pid| pid != own && self.is_of_it(pid));
+        all
+    }
+
+    fn is_of_it(&self, pid: u32) -> bool {
+        let at = |what: &str| format!("/proc/{pid}/{what}");
+        let mentions = |file: &str| {
+            let bytes = fs::read(at(file)).unwrap_or_default();
+            let home = self.0.as_os_str().as_bytes();
+            bytes.windows(home.len()).any(|part| part == home)
+        };
+        let is_below = |link: PathBuf| fs::read_link(link).is_ok_and(|to| to.starts_with(&self.0));
+        // The dead, and those who are gone since the listing, have none of these.
+        let open = fs::read_dir(at("fd")).into_iter().flatten().flatten();
+        mentions("cmdline")
+            || mentions("environ")
+            || is_below(at("cwd").into())
+            || open.map(|entry| entry.path()).any(is_below)
+    }
+
+    fn describe(&self, report: &SessionReport) -> String {
+        let mut text = format!("{report}\nthere now:\n");
+        for pid in self.processes() {
+            let command = fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+            let mark = limits.lines().find(|line| line.contains("file locks"));
+            let command = command.replace('\0', " ");
+            let _ = writeln!(text, "  {pid} {command}\n    {}", mark.unwrap_or_default());
+        }
+        text + &fs::read_to_string(self.0.join("said")).unwrap_or_default()
+    }
+
+    /// Ends whoever is still there, and takes the directory away.
+    fn end_all(self) {
+        eventually("nobody of it is left", || {
+            let left = self.processes();
+            let pinned = left.iter().filter_map(|&pid| Pinned::open(pid).ok());
+            // Looked at once more, now that it is held.
+            let held: Vec<Pinned> = pinned.filter(|it| self.is_of_it(it.pid())).collect();
+            held.iter().for_each(end);
+            left.is_empty()
+        });
+        fs::remove_dir_all(&self.0).expect("it is ours");
+    }
+}

@@ -15,7 +15,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::leak::Before;
 use super::wait::{Pinned, holds_within, ms};
-use super::{raw, refusal, roles, world};
+use super::{programs, raw, refusal, roles, world};
 
 /// The variable whose value every process of one test carries.
 pub(crate) const TOKEN: &str = "PROCESSION_TEST_TOKEN";
@@ -101,6 +101,14 @@ impl Test {
         };
         if !*THERE.get_or_init(look) {
             self.skipped = Some("needs a cgroup of version 2 that it may write to");
+        }
+        self
+    }
+
+    /// It runs this program, and is skipped by name where that is not installed.
+    pub(crate) fn needs_program(mut self, program: &str) -> Self {
+        if programs::program(program).is_none() {
+            self.skipped = Some(format!("{program} is not installed").leak());
         }
         self
     }

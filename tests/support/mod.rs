@@ -30,6 +30,7 @@ pub(crate) mod adversary;
 mod harness;
 mod leak;
 mod pipes;
+mod programs;
 mod raw;
 mod refusal;
 mod reports;
@@ -41,6 +42,7 @@ mod world;
 
 pub(crate) use self::harness::{HIDDEN_TOO, Role, TOKEN, Test, main};
 pub(crate) use self::pipes::{Crowd, Lines, controlled, host, pipe, role, start};
+pub(crate) use self::programs::program;
 pub(crate) use self::raw::{
     Forked, Interrupting, block_signal, end_lease, hold_before_exec, ignore_children,
     ignore_signal, lease, move_wall_clock, own_session, replace_environment, run_in_fork,
