@@ -124,6 +124,7 @@ fn postgres_is_ended_with_its_session() {
         is_up: |home| home.join(".s.PGSQL.5432").exists(),
         processes: 4,
         user: somebody_else(),
+        only_asked: true,
         ..Daemon::default()
     });
 }
@@ -244,6 +245,8 @@ struct Daemon {
     user: Option<u32>,
     /// The process that is launched is one of them, and does not leave when the others are up.
     stays: bool,
+    /// It leaves something in the kernel if it is killed.
+    only_asked: bool,
 }
 
 impl Default for Daemon {
@@ -256,6 +259,7 @@ impl Default for Daemon {
             processes: 1,
             user: None,
             stays: false,
+            only_asked: false,
         }
     }
 }
@@ -277,9 +281,16 @@ fn under_every_tier(daemon: &Daemon) {
         (Containment::Cgroup, By::Us),
         (Containment::Cgroup, By::Std),
     ];
+    let asked = StopPolicy::new().signal(Signal::TERM, Duration::from_secs(5));
+    let killed = StopPolicy::immediate();
     for (tier, by) in tiers {
         match builder(tier).build() {
-            Ok(registry) => under(&registry, tier, by, daemon),
+            Ok(registry) => {
+                under(&registry, (tier, by, &asked), daemon);
+                if !daemon.only_asked {
+                    under(&registry, (tier, by, &killed), daemon);
+                }
+            }
             Err(error) => {
                 let not_here = error.kind() == ErrorKind::Unsupported;
                 assert!(not_here && tier > Containment::Group, "{tier}: {error}");
@@ -294,7 +305,7 @@ fn builder(tier: Containment) -> Builder {
     Registry::builder().containment(tier)
 }
 
-fn under(registry: &Registry, tier: Containment, by: By, daemon: &Daemon) {
+fn under(registry: &Registry, (tier, by, policy): (Containment, By, &StopPolicy), daemon: &Daemon) {
     let home = Home::new(daemon);
     let log = File::create(home.0.join("said")).expect("it is ours");
     let arguments = (daemon.arguments)(&home.0);
@@ -336,11 +347,10 @@ fn under(registry: &Registry, tier: Containment, by: By, daemon: &Daemon) {
             leader.try_wait().works().is_some()
         });
     }
-    let policy = StopPolicy::new().signal(Signal::TERM, Duration::from_secs(5));
-    let report = clean(registry.end_session_with(1, &policy).works());
+    let report = clean(registry.end_session_with(1, policy).works());
     let living: Vec<&Pinned> = pinned.iter().filter(|pinned| !pinned.is_dead()).collect();
     eprintln!(
-        "{tier}, by {by:?}: {} were there, {} live\n{report}\n",
+        "{tier}, by {by:?}, {policy}: {} were there, {} live\n{report}\n",
         pinned.len(),
         living.len()
     );
@@ -357,7 +367,7 @@ fn under(registry: &Registry, tier: Containment, by: By, daemon: &Daemon) {
     let described = home.describe(&report);
     living.iter().for_each(|pinned| end(pinned));
     home.end_all();
-    assert!(as_promised, "{tier}, by {by:?}: {described}");
+    assert!(as_promised, "{tier}, by {by:?}, {policy}: {described}");
 }
 
 fn is_as_promised(strength: &Strength, tier: Containment, by: By) -> bool {

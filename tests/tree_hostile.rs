@@ -37,6 +37,7 @@ fn main() -> ExitCode {
             test!(a_framed_daemon_of_another_session_in_a_nested_registry_is_ended_with_its_own),
             test!(a_member_that_takes_another_sessions_mark_is_ended_by_what_else_is_known_of_it),
             test!(a_daemon_that_lowers_its_mark_is_found_by_its_variable_where_that_is_looked_at),
+            test!(a_worker_of_another_user_is_ended_with_the_master_that_is_found).needs_root(),
             test!(a_stranger_that_was_started_with_a_members_variable_lives),
             test!(a_member_in_the_hosts_group_is_ended_and_the_group_is_not),
             test!(who_hides_in_the_hosts_group_and_forgets_everything_is_a_claim),
@@ -60,6 +61,8 @@ fn main() -> ExitCode {
             role_of!(lowers_its_mark),
             role_of!(joins_a_group),
             role_of!(starter),
+            role_of!(leaves_a_master),
+            role_of!(master),
             role_of!(tells_its_mark),
             role_of!(churn),
         ],
@@ -466,6 +469,51 @@ fn a_daemon_that_lowers_its_mark_is_found_by_its_variable_where_that_is_looked_a
         daemon.kill();
         let mut output = output;
         await_abandoned(&mut output);
+    }
+}
+
+fn leaves_a_master() {
+    drop(role("master").spawn().expect("a role can be started"));
+}
+
+/// As nginx: a daemon of root with a worker that is nobody, and has no environment that says anything.
+fn master() {
+    setsid().expect("we lead no group");
+    let mut worker = std::process::Command::new("/bin/sleep")
+        .arg("20")
+        .env_clear()
+        .uid(65_534)
+        .gid(65_534)
+        .process_group(0)
+        .spawn()
+        .expect("a program");
+    say("ready");
+    say(std::process::id());
+    say(worker.id());
+    worker.wait().expect("our child");
+}
+
+/// Both are marked, and one is the other's child: a witness until the parent is killed. Nobody of the worker's user has been
+/// known before.
+fn a_worker_of_another_user_is_ended_with_the_master_that_is_found() {
+    let registry = registry();
+    for policy in [StopPolicy::graceful(), StopPolicy::immediate()] {
+        let (output, writer) = pipe();
+        let mut command = native("leaves_a_master");
+        command.stdout(procession::Stdio::from(writer));
+        let leader = registry.spawn(1, &mut command).works();
+        drop(command);
+        let mut output = output;
+        let mut lines = Lines::new(output.try_clone().expect("a descriptor"));
+        lines.expect("ready");
+        let [master, worker] =
+            [lines.number(), lines.number()].map(|pid| Pinned::open(pid).expect("it lives"));
+        leader.wait().works();
+        let report = registry.end_session_with(1, &policy).works();
+        let dead = (master.is_dead(), worker.is_dead());
+        [master, worker].iter().for_each(Pinned::kill);
+        await_abandoned(&mut output);
+        assert_eq!(dead, (true, true), "master and worker, {policy}:\n{report}");
     }
 }
 
