@@ -10,7 +10,12 @@ use benches::{Outcome, procfs};
 use super::Run;
 
 /// The ways of a section beside each other; the ratios are to the way at `base`.
-fn compare(specs: &[Spec], measured: &Measured, base: usize, unit: fn(f64) -> String) -> Table {
+pub(super) fn compare(
+    specs: &[Spec],
+    measured: &Measured,
+    base: usize,
+    unit: fn(f64) -> String,
+) -> Table {
     let against = &measured.samples[base];
     let mut table = Table::new(&["way", "median", "p99", "ratio", "ratio p99", "left alive"]);
     for ((spec, samples), left) in specs.iter().zip(&measured.samples).zip(&measured.extra) {
@@ -37,11 +42,11 @@ fn compare(specs: &[Spec], measured: &Measured, base: usize, unit: fn(f64) -> St
     table
 }
 
-fn medians(ours: &Samples, peer: &Samples) -> f64 {
+pub(super) fn medians(ours: &Samples, peer: &Samples) -> f64 {
     ours.median() / peer.median()
 }
 
-fn times(what: &'static str, found: f64, limit: f64) -> Target {
+pub(super) fn times(what: &'static str, found: f64, limit: f64) -> Target {
     Target {
         what,
         found,
@@ -50,7 +55,7 @@ fn times(what: &'static str, found: f64, limit: f64) -> Target {
     }
 }
 
-fn milliseconds(what: &'static str, nanos: f64, limit: f64) -> Target {
+pub(super) fn milliseconds(what: &'static str, nanos: f64, limit: f64) -> Target {
     Target {
         what,
         found: nanos / 1e6,
@@ -59,7 +64,7 @@ fn milliseconds(what: &'static str, nanos: f64, limit: f64) -> Target {
     }
 }
 
-fn alive(what: &'static str, measured: &Measured, ours: &[usize]) -> Target {
+pub(super) fn alive(what: &'static str, measured: &Measured, ours: &[usize]) -> Target {
     let found = ours.iter().map(|&way| measured.extra[way]).sum::<u64>() as f64;
     Target {
         what,

@@ -1,13 +1,14 @@
 //! Every target that the project set itself, beside what a user would pick instead, in one run.
 //!
 //! ```sh
-//! cargo bench --manifest-path benches/Cargo.toml --bench peers            # everything, about two minutes
+//! cargo bench --manifest-path benches/Cargo.toml --bench peers            # everything, about three minutes
 //! cargo bench --manifest-path benches/Cargo.toml --bench peers -- spawn   # one section
 //! ```
 //!
 //! `ROUNDS=4 cargo bench ...` takes four times as many samples.
 
 mod sections;
+mod tree;
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -23,7 +24,7 @@ struct Run {
 
 type Section = fn(&Run) -> Outcome<Vec<Target>>;
 
-const SECTIONS: [(&str, Section); 8] = [
+const SECTIONS: [(&str, Section); 9] = [
     ("wait", sections::wait),
     ("event", sections::event),
     ("crowd", sections::crowd),
@@ -32,6 +33,7 @@ const SECTIONS: [(&str, Section); 8] = [
     ("spawn", sections::spawn),
     ("launch", sections::launch),
     ("one", sections::one),
+    ("tree", tree::tree),
 ];
 
 fn main() -> ExitCode {

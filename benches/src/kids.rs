@@ -1,17 +1,22 @@
 //! The children that the ways start: how they are launched, told to go, and looked at.
 
+use std::ffi::OsStr;
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::Outcome;
 
 /// Where the child's program lies is told by the environment: only the bench target knows it at compile time.
 pub const CHILD: &str = "PROCESSION_BENCH_CHILD";
+
+/// How many a child that is a tree has below it.
+pub const DESCENDANTS: usize = 100;
 
 /// A child to be started, for whichever kind of command a way needs: async-process forgets what was set on a command
 /// that it is made from.
@@ -42,6 +47,14 @@ impl Kid {
 
     pub fn command(self) -> Command {
         let mut command = Command::new(self.program);
+        command.arg(self.mode).stdin(self.stdin).stdout(self.stdout);
+        command
+    }
+
+    /// The same started by a shell that runs this script, in which `$0` is its first argument and `$@` the child.
+    pub fn command_by(self, script: &str, first: impl AsRef<OsStr>) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(first).arg(self.program);
         command.arg(self.mode).stdin(self.stdin).stdout(self.stdout);
         command
     }
@@ -107,6 +120,19 @@ impl Idlers {
         Kid::new("idle", self.stdin.try_clone()?, Stdio::null())
     }
 
+    /// What its children have for their standard input.
+    pub fn input(&self) -> std::io::Result<PipeReader> {
+        self.stdin.try_clone()
+    }
+
+    /// A child with [`DESCENDANTS`] children of its own, and the pipe on which all of them say their pids. With `half`
+    /// every other one has a session of its own.
+    pub fn tree(&self, half: bool) -> Outcome<(Kid, PipeReader)> {
+        let (said, stdout) = pipe()?;
+        let mode = if half { "tree-half" } else { "tree" };
+        Ok((Kid::new(mode, self.stdin.try_clone()?, stdout)?, said))
+    }
+
     /// The same, and the pipe on which it says that it is up.
     pub fn child_that_says_so(&self) -> Outcome<(Kid, PipeReader)> {
         let (up, stdout) = pipe()?;
@@ -122,6 +148,31 @@ impl Roll {
     /// Call it before anybody could have reaped the child.
     pub fn add(&mut self, pid: u32) -> Outcome<()> {
         self.0.push(pidfd_open(pid_of(pid)?, PidfdFlags::empty())?);
+        Ok(())
+    }
+
+    /// The same identities, held once more.
+    pub fn held_again(&self) -> Outcome<Self> {
+        let all = self.0.iter().map(OwnedFd::try_clone);
+        Ok(Self(all.collect::<std::io::Result<_>>()?))
+    }
+
+    /// Whoever is dead already is.
+    pub fn kill(&self) -> std::io::Result<()> {
+        for pidfd in &self.0 {
+            match pidfd_send_signal(pidfd, Signal::KILL) {
+                Ok(()) | Err(Errno::SRCH) => {}
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns when all of them are dead.
+    pub fn await_dead(&self) -> std::io::Result<()> {
+        for pidfd in &self.0 {
+            poll(&mut [PollFd::new(pidfd, PollFlags::IN)], None)?;
+        }
         Ok(())
     }
 

@@ -150,11 +150,13 @@ impl Worker {
     }
 }
 
-/// What the rounds brought: for each spec the first number of each sample, and the sum of the second ones.
+/// What the rounds brought: for each spec the first number of each sample, the sum of the second ones, and the third
+/// ones where there are any.
 #[derive(Debug)]
 pub struct Measured {
     pub samples: Vec<Samples>,
     pub extra: Vec<u64>,
+    pub third: Vec<Samples>,
 }
 
 /// Asks every way once a round, forwards and backwards by turns, so that no way always follows the same one.
@@ -165,6 +167,7 @@ pub fn measure(specs: &[Spec], rounds: usize, child: &str) -> Outcome<Measured> 
         .collect::<Outcome<Vec<_>>>()?;
     let mut values = vec![Vec::with_capacity(rounds); specs.len()];
     let mut extra = vec![0; specs.len()];
+    let mut third = vec![Vec::new(); specs.len()];
     let warm_up = rounds.div_ceil(20).min(10);
     for round in 0..warm_up + rounds {
         let forwards = 0..specs.len();
@@ -180,6 +183,7 @@ pub fn measure(specs: &[Spec], rounds: usize, child: &str) -> Outcome<Measured> 
             if round >= warm_up {
                 values[index].push(*sample.first().ok_or("an empty sample")?);
                 extra[index] += sample.get(1).copied().unwrap_or(0);
+                third[index].extend(sample.get(2));
             }
         }
     }
@@ -189,5 +193,6 @@ pub fn measure(specs: &[Spec], rounds: usize, child: &str) -> Outcome<Measured> 
     Ok(Measured {
         samples: values.into_iter().map(Samples::new).collect(),
         extra,
+        third: third.into_iter().map(Samples::new).collect(),
     })
 }

@@ -1,8 +1,10 @@
-//! The child of the benches: `quit`, `stamp`, `ready` or `idle`. None of them outlives its standard input.
+//! The child of the benches: `quit`, `stamp`, `ready`, `idle` or `tree`, and what is in that. None of them outlives its standard input.
 
 use std::io::{Read, Write};
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::time::Duration;
+
+use benches::kids::DESCENDANTS;
 
 fn main() -> ExitCode {
     let mode = std::env::args().nth(1).unwrap_or_default();
@@ -21,6 +23,13 @@ fn act(mode: &str) -> std::io::Result<()> {
             idle()
         }
         "idle" => idle(),
+        "tree" => tree(false),
+        "tree-half" => tree(true),
+        "leaf" => leaf(),
+        "leaf-session" => {
+            rustix::process::setsid()?;
+            leaf()
+        }
         _ => Err(std::io::ErrorKind::InvalidInput.into()),
     }
 }
@@ -36,4 +45,30 @@ fn stamp() -> std::io::Result<()> {
 fn idle() -> std::io::Result<()> {
     std::io::copy(&mut std::io::stdin(), &mut std::io::sink())?;
     Ok(())
+}
+
+/// Starts its descendants, of whom `half` lead sessions of their own, and says who it is like each of them.
+fn tree(half: bool) -> std::io::Result<()> {
+    let own = std::env::current_exe()?;
+    let mut children = Vec::new();
+    for n in 0..DESCENDANTS {
+        let mode = if half && n % 2 == 0 {
+            "leaf-session"
+        } else {
+            "leaf"
+        };
+        children.push(Command::new(&own).arg(mode).spawn()?);
+    }
+    leaf()?;
+    for mut child in children {
+        child.wait()?;
+    }
+    Ok(())
+}
+
+/// Says who it is, in one write, and idles.
+fn leaf() -> std::io::Result<()> {
+    let line = format!("{}\n", std::process::id());
+    std::io::stdout().write_all(line.as_bytes())?;
+    idle()
 }

@@ -5,6 +5,7 @@ mod grace;
 mod kill_all;
 mod launch;
 mod spawn;
+pub mod tree;
 mod wait;
 mod watch;
 
@@ -27,6 +28,8 @@ pub fn find(name: &str, children: usize) -> Outcome<Sample> {
         "threads" => launch::crowded(way, children),
         "one" => end_one::find(way),
         "stubborn/kill" => kill_all::find(way, children),
+        "stubborn/tree" => tree::find(way),
+        "stubborn/stall" => tree::stall(way),
         "stubborn/grace" => grace::find(way, children),
         _ => Err(unknown(section)),
     }

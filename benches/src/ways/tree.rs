@@ -1,0 +1,287 @@
+//! A leader and a hundred descendants that ignore SIGTERM, ended at once; and what else is to be noticed meanwhile.
+
+use std::fs;
+use std::io::{BufRead, BufReader, PipeReader};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Child;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use process_wrap::std::{CommandWrap, ProcessGroup};
+use procession::{Containment, EventMask, Registry, SessionOptions, StopPolicy};
+use rustix::process::{Signal, kill_process_group};
+
+use super::{Sample, clean, unknown};
+use crate::kids::{DESCENDANTS, Idlers, Kid, Roll, Stamp, pid_of};
+use crate::{Outcome, clock};
+
+/// How the descendants are grouped, and by whom they are ended.
+pub(super) fn find(name: &str) -> Outcome<Sample> {
+    match name {
+        "killpg" => by_hand(false),
+        "killpg-each" => by_hand(true),
+        "process-wrap" => process_wrap(),
+        "group" => procession(Containment::Group, false),
+        "group-half" => procession(Containment::Group, true),
+        "cgroup" => procession(Containment::Cgroup, false),
+        "cgroup-half" => procession(Containment::Cgroup, true),
+        "cgroup.kill" => cgroup_kill(),
+        "look" => look(),
+        _ => Err(unknown(name)),
+    }
+}
+
+/// Reads who is there, the leader among them, until all are.
+fn call(roll: &mut Roll, said: PipeReader) -> Outcome<()> {
+    let mut lines = BufReader::new(said).lines();
+    for _ in 0..=DESCENDANTS {
+        let line = lines.next().ok_or("a descendant is missing")??;
+        roll.add(line.parse()?)?;
+    }
+    Ok(())
+}
+
+/// Runs `end` against the clock, counts who lives when it returns, and tells how long before that the last one died.
+fn timed(roll: Roll, end: impl FnOnce() -> Outcome<()>) -> Outcome<Vec<u64>> {
+    let roll = Arc::new(roll);
+    let watched = Arc::clone(&roll);
+    let (tell, told) = crossbeam_channel::bounded(1);
+    let watcher = thread::spawn(move || {
+        // Before the clock starts: a thread is not started in no time.
+        tell.send(())?;
+        watched.await_dead()?;
+        Ok::<u64, Box<dyn std::error::Error + Send + Sync>>(clock())
+    });
+    told.recv()?;
+    let start = clock();
+    end()?;
+    let over = clock();
+    let alive = roll.alive()?;
+    let last = watcher.join().map_err(|_| "the watcher panicked")?;
+    let last = last.map_err(|error| error.to_string())?;
+    Ok(vec![over - start, alive, over.saturating_sub(last)])
+}
+
+/// What a program does that knows the group, or everybody: the least that it takes.
+fn by_hand(half: bool) -> Outcome<Sample> {
+    Ok(Box::new(move || {
+        let idlers = Idlers::new()?;
+        let (kid, said) = idlers.tree(half)?;
+        let mut leader = kid.command().process_group(0).spawn()?;
+        let group = pid_of(leader.id())?;
+        let mut roll = Roll::default();
+        call(&mut roll, said)?;
+        let everybody = roll.held_again()?;
+        timed(roll, || {
+            kill_process_group(group, Signal::KILL)?;
+            if half {
+                everybody.kill()?;
+            }
+            leader.wait()?;
+            Ok(everybody.await_dead()?)
+        })
+    }))
+}
+
+fn process_wrap() -> Outcome<Sample> {
+    Ok(Box::new(move || {
+        let idlers = Idlers::new()?;
+        let (kid, said) = idlers.tree(false)?;
+        let mut leader = CommandWrap::from(kid.command())
+            .wrap(ProcessGroup::leader())
+            .spawn()?;
+        let mut roll = Roll::default();
+        call(&mut roll, said)?;
+        timed(roll, || Ok(leader.kill()?))
+    }))
+}
+
+/// The set-up of a registry for this tier.
+fn registry(tier: Containment) -> procession::Result<Registry> {
+    Registry::builder().containment(tier).build()
+}
+
+/// Whether this tier is to be had here.
+pub fn has(tier: Containment) -> bool {
+    registry(tier).is_ok()
+}
+
+fn procession(tier: Containment, half: bool) -> Outcome<Sample> {
+    let registry = registry(tier)?;
+    Ok(Box::new(move || {
+        let idlers = Idlers::new()?;
+        let (kid, said) = idlers.tree(half)?;
+        registry.spawn(1, &mut kid.command())?;
+        let mut roll = Roll::default();
+        call(&mut roll, said)?;
+        timed(roll, || {
+            clean(registry.end_session_with(1, &StopPolicy::immediate())?)
+        })
+    }))
+}
+
+/// The bare `cgroup.kill`, where there is a cgroup (version 2) that we may make others in.
+fn cgroup_kill() -> Outcome<Sample> {
+    let mount = cgroup_mount().ok_or("no cgroup v2 here")?;
+    Ok(Box::new(move || {
+        let idlers = Idlers::new()?;
+        let (kid, said) = idlers.tree(false)?;
+        let leaf = Leaf::new(&mount)?;
+        let mut leader = leaf.enter(kid)?;
+        let mut roll = Roll::default();
+        call(&mut roll, said)?;
+        let everybody = roll.held_again()?;
+        timed(roll, || {
+            fs::write(leaf.0.join("cgroup.kill"), "1")?;
+            leader.wait()?;
+            Ok(everybody.await_dead()?)
+        })
+    }))
+}
+
+/// A cgroup for one sample.
+struct Leaf(PathBuf);
+
+impl Leaf {
+    fn new(mount: &Path) -> Outcome<Self> {
+        let path = mount.join(format!("procession-bench-{}", clock()));
+        fs::create_dir(&path)?;
+        Ok(Self(path))
+    }
+
+    /// By a shell, which moves itself before there are others to move.
+    fn enter(&self, kid: Kid) -> Outcome<Child> {
+        let script = "echo $$ > \"$0\" && exec \"$@\"";
+        Ok(kid
+            .command_by(script, self.0.join("cgroup.procs"))
+            .spawn()?)
+    }
+}
+
+impl Drop for Leaf {
+    fn drop(&mut self) {
+        // Zombies keep it busy until pid 1 has seen to them.
+        for _ in 0..1000 {
+            if fs::remove_dir(&self.0).is_ok() {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+}
+
+fn cgroup_mount() -> Option<PathBuf> {
+    let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+    let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+    line.split(' ').nth(4).map(PathBuf::from)
+}
+
+/// One pass over the machine, for a session in which somebody lives.
+fn look() -> Outcome<Sample> {
+    let registry = Registry::new()?;
+    let session = registry.open_session(SessionOptions::new())?;
+    let idlers = Idlers::new()?;
+    session.spawn(&mut idlers.child()?.command())?;
+    Ok(Box::new(move || {
+        let _open = (&idlers, &registry);
+        let start = clock();
+        session.members()?;
+        Ok(vec![clock() - start])
+    }))
+}
+
+/// How late the exits of another session are told while the tree is ended: the latest of them.
+pub(super) fn stall(name: &str) -> Outcome<Sample> {
+    /// One after the other, over about the time that an end takes.
+    const OTHERS: usize = 12;
+    const APART: Duration = Duration::from_millis(2);
+    let ended_by_us = match name {
+        "group" => true,
+        // As many die at the same time, and this registry has nothing to do with it.
+        "killpg" => false,
+        _ => return Err(unknown(name)),
+    };
+    let registry = Registry::new()?;
+    let events = registry.subscribe_to(EventMask::EXITED);
+    Ok(Box::new(move || {
+        let idlers = Idlers::new()?;
+        let (kid, said) = idlers.tree(true)?;
+        let mut by_hand = None;
+        if ended_by_us {
+            registry.spawn(1, &mut kid.command())?;
+        } else {
+            by_hand = Some(kid.command().process_group(0).spawn()?);
+        }
+        let mut roll = Roll::default();
+        call(&mut roll, said)?;
+        let mut stamps = Vec::new();
+        for _ in 0..OTHERS {
+            let (kid, stamp) = Stamp::child()?;
+            let process = registry.spawn(2, &mut kid.command())?;
+            stamps.push((process.id(), stamp));
+        }
+        let (registry, roll) = (registry.clone(), &roll);
+        let latest = thread::scope(|scope| {
+            let end = scope.spawn(move || {
+                if let Some(leader) = &mut by_hand {
+                    let group = pid_of(leader.id()).ok()?;
+                    kill_process_group(group, Signal::KILL).ok()?;
+                    roll.kill().ok()?;
+                    leader.wait().ok()?;
+                    return Some(());
+                }
+                let report = registry.end_session_with(1, &StopPolicy::immediate());
+                clean(report.ok()?).ok()
+            });
+            let latest = latest(stamps, APART, || {
+                let event = events.receiver().recv()?;
+                Ok((event.process(), clock()))
+            });
+            let ended = end.join().ok().flatten();
+            ended.ok_or("the tree was not ended")?;
+            latest
+        })?;
+        Ok(vec![latest, roll.alive()?])
+    }))
+}
+
+/// Lets them go one after the other, and says how much later than the child's own last word the latest was told.
+fn latest(
+    stamps: Vec<(procession::ProcessId, Stamp)>,
+    apart: Duration,
+    mut next: impl FnMut() -> Outcome<(Option<procession::ProcessId>, u64)>,
+) -> Outcome<u64> {
+    let others: Vec<_> = stamps.iter().map(|(process, _)| *process).collect();
+    let mut waiting = stamps;
+    let (told_of, told) = crossbeam_channel::unbounded();
+    let goes = thread::scope(|scope| {
+        let going = scope.spawn(|| {
+            for (_, stamp) in &mut waiting {
+                stamp.go().ok()?;
+                thread::sleep(apart);
+            }
+            Some(())
+        });
+        let mut heard = 0;
+        while heard < others.len() {
+            let (process, at) = next()?;
+            if let Some(process) = process.filter(|process| others.contains(process)) {
+                heard += 1;
+                told_of.send((process, at))?;
+            }
+        }
+        let gone = going.join().ok().flatten();
+        gone.ok_or("a child could not be told to go")?;
+        Ok::<_, Box<dyn std::error::Error>>(told.try_iter().collect::<Vec<_>>())
+    })?;
+    let mut latest = 0;
+    for (process, stamp) in waiting {
+        let left = stamp.at()?;
+        let told = goes.iter().find(|(of, _)| *of == process);
+        let (_, told) = told.ok_or("an exit was not told")?;
+        latest = latest.max(told.saturating_sub(left));
+    }
+    Ok(latest)
+}
