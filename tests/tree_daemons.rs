@@ -7,12 +7,14 @@
 //! | tier | guaranteed | not |
 //! | --- | --- | --- |
 //! | `Leader` | the launched process is dead | everything else: what has daemonised lives on, and the report claims nothing |
-//! | `Group` | all of them are dead: none takes its limit mark off | it is observed, not proven: one could |
+//! | `Group`, launched by us | all of them are dead: none takes its limit mark off | it is observed, not proven: one could |
+//! | `Group`, by std's command | all that were marked in time are dead | nginx, which overwrites its environment, if it forks before the limit is set: seen on a busy machine |
 //! | `Subreaper` | all are dead, whatever they have done to themselves | it is proven only if all children of the host are ended |
 //! | `Cgroup` | the same | it is proven only if nobody in it may move itself out |
 
 mod support;
 
+use std::collections::HashSet;
 use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt as _;
@@ -281,20 +283,25 @@ fn under_every_tier(daemon: &Daemon) {
         (Containment::Cgroup, By::Us),
         (Containment::Cgroup, By::Std),
     ];
+    // What leaves nothing behind when it is asked can have one directory for all of its lives, and is prepared once.
+    let lasting = daemon.only_asked.then(|| Home::new(daemon));
     let asked = StopPolicy::new().signal(Signal::TERM, Duration::from_secs(5));
     let killed = StopPolicy::immediate();
     for (tier, by) in tiers {
         match builder(tier).build() {
             Ok(registry) => {
-                under(&registry, (tier, by, &asked), daemon);
-                if !daemon.only_asked {
-                    under(&registry, (tier, by, &killed), daemon);
+                if let Some(home) = &lasting {
+                    under(&registry, (tier, by, &asked), daemon, home);
+                    continue;
+                }
+                for policy in [&asked, &killed] {
+                    under(&registry, (tier, by, policy), daemon, &Home::new(daemon));
                 }
             }
             Err(error) => {
                 let not_here = error.kind() == ErrorKind::Unsupported;
                 assert!(not_here && tier > Containment::Group, "{tier}: {error}");
-                eprintln!("{tier}: {error}");
+                tell(format_args!("{tier}: {error}"));
             }
         }
     }
@@ -305,17 +312,21 @@ fn builder(tier: Containment) -> Builder {
     Registry::builder().containment(tier)
 }
 
-fn under(registry: &Registry, (tier, by, policy): (Containment, By, &StopPolicy), daemon: &Daemon) {
-    let home = Home::new(daemon);
-    let log = File::create(home.0.join("said")).expect("it is ours");
-    let arguments = (daemon.arguments)(&home.0);
+fn under(
+    registry: &Registry,
+    (tier, by, policy): (Containment, By, &StopPolicy),
+    daemon: &Daemon,
+    home: &Home,
+) {
+    let log = File::create(home.path.join("said")).expect("it is ours");
+    let arguments = (daemon.arguments)(&home.path);
     let found = program(daemon.program).expect("else this test is skipped");
     let launched = match by {
         By::Us => {
             let mut command = Command::new(found);
-            command.args(&arguments).current_dir(&home.0);
+            command.args(&arguments).current_dir(&home.path);
             command
-                .env("HOME", &home.0)
+                .env("HOME", &home.path)
                 .stdin(procession::Stdio::null());
             command.stdout(procession::Stdio::from(
                 log.try_clone().expect("a descriptor"),
@@ -328,9 +339,9 @@ fn under(registry: &Registry, (tier, by, policy): (Containment, By, &StopPolicy)
         }
         By::Std => {
             let mut command = std::process::Command::new(found);
-            command.args(&arguments).current_dir(&home.0);
+            command.args(&arguments).current_dir(&home.path);
             command
-                .env("HOME", &home.0)
+                .env("HOME", &home.path)
                 .stdin(std::process::Stdio::null());
             command.stdout(log.try_clone().expect("a descriptor"));
             command.stderr(log);
@@ -349,11 +360,11 @@ fn under(registry: &Registry, (tier, by, policy): (Containment, By, &StopPolicy)
     }
     let report = clean(registry.end_session_with(1, policy).works());
     let living: Vec<&Pinned> = pinned.iter().filter(|pinned| !pinned.is_dead()).collect();
-    eprintln!(
+    tell(format_args!(
         "{tier}, by {by:?}, {policy}: {} were there, {} live\n{report}\n",
         pinned.len(),
         living.len()
-    );
+    ));
     let strength = report.strength();
     let mut as_promised = is_as_promised(strength, tier, by);
     if tier == Containment::Leader {
@@ -362,7 +373,13 @@ fn under(registry: &Registry, (tier, by, policy): (Containment, By, &StopPolicy)
         as_promised &= daemon.stays || living.len() == pinned.len();
     } else {
         as_promised &= report.covers_descendants();
-        as_promised &= living.is_empty() && home.processes().is_empty();
+        let mut left = home.processes();
+        if (tier, by) == (Containment::Group, By::Std) {
+            // The limit is set a moment after the start. On a busy machine a daemon may be on its way by then; whoever
+            // also overwrites its environment has nothing left that could be seen.
+            left.retain(|&pid| is_marked(pid));
+        }
+        as_promised &= left.is_empty();
     }
     let described = home.describe(&report);
     living.iter().for_each(|pinned| end(pinned));
@@ -386,6 +403,14 @@ fn is_as_promised(strength: &Strength, tier: Containment, by: By) -> bool {
     }
 }
 
+#[expect(
+    clippy::print_stderr,
+    reason = "shown with a test that fails: what went before"
+)]
+fn tell(what: impl std::fmt::Display) {
+    eprintln!("{what}");
+}
+
 /// As its user would: asked first, so that it takes away what it has in the kernel.
 fn end(pinned: &Pinned) {
     // It may be gone since it was looked at.
@@ -399,19 +424,26 @@ fn end(pinned: &Pinned) {
 // ---------------------------------------------------------------- whose processes they are
 
 /// A directory that a daemon has for itself, and by which its processes are known.
-struct Home(PathBuf);
+struct Home {
+    path: PathBuf,
+    /// Who was there before it, by number and start: there may be thousands, and they are not looked at again and again.
+    before: HashSet<(u32, String)>,
+}
 
 impl Home {
     fn new(daemon: &Daemon) -> Self {
         // Short: paths of sockets are.
         let name = format!("procession-{}", std::process::id());
-        let home = Self(std::env::temp_dir().join(name));
-        fs::create_dir(&home.0).expect("it is not there yet");
-        fs::set_permissions(&home.0, fs::Permissions::from_mode(0o700)).expect("it is ours");
+        let home = Self {
+            path: std::env::temp_dir().join(name),
+            before: numbers_in("/proc").into_iter().map(started).collect(),
+        };
+        fs::create_dir(&home.path).expect("it is not there yet");
+        fs::set_permissions(&home.path, fs::Permissions::from_mode(0o700)).expect("it is ours");
         if let Some(user) = daemon.user {
-            chown(&home.0, Some(user), Some(user)).expect("root may");
+            chown(&home.path, Some(user), Some(user)).expect("root may");
         }
-        (daemon.prepare)(&home.0);
+        (daemon.prepare)(&home.path);
         home
     }
 
@@ -420,12 +452,13 @@ impl Home {
         let (mut last, mut in_a_row) = (Vec::new(), 0);
         let up = holds_within(LONG_ENOUGH, || {
             let now = self.processes();
-            let settled = now == last && (daemon.is_up)(&self.0) && now.len() >= daemon.processes;
+            let settled =
+                now == last && (daemon.is_up)(&self.path) && now.len() >= daemon.processes;
             in_a_row = if settled { in_a_row + 1 } else { 0 };
             last = now;
-            in_a_row > 20
+            in_a_row > 5
         });
-        let said = fs::read_to_string(self.0.join("said")).unwrap_or_default();
+        let said = fs::read_to_string(self.path.join("said")).unwrap_or_default();
         assert!(up, "not up: {last:?} of {}\n{said}", daemon.processes);
         let pin = |&pid: &u32| Pinned::open(pid).ok();
         last.iter().filter_map(pin).collect()
@@ -435,7 +468,7 @@ impl Home {
     fn processes(&self) -> Vec<u32> {
         let own = std::process::id();
         let mut all = numbers_in("/proc");
-        all.retain(|&pid| pid != own && self.is_of_it(pid));
+        all.retain(|&pid| pid != own && !self.before.contains(&started(pid)) && self.is_of_it(pid));
         all
     }
 
@@ -443,10 +476,11 @@ impl Home {
         let at = |what: &str| format!("/proc/{pid}/{what}");
         let mentions = |file: &str| {
             let bytes = fs::read(at(file)).unwrap_or_default();
-            let home = self.0.as_os_str().as_bytes();
+            let home = self.path.as_os_str().as_bytes();
             bytes.windows(home.len()).any(|part| part == home)
         };
-        let is_below = |link: PathBuf| fs::read_link(link).is_ok_and(|to| to.starts_with(&self.0));
+        let is_below =
+            |link: PathBuf| fs::read_link(link).is_ok_and(|to| to.starts_with(&self.path));
         // The dead, and those who are gone since the listing, have none of these.
         let open = fs::read_dir(at("fd")).into_iter().flatten().flatten();
         mentions("cmdline")
@@ -464,11 +498,11 @@ impl Home {
             let command = command.replace('\0', " ");
             let _ = writeln!(text, "  {pid} {command}\n    {}", mark.unwrap_or_default());
         }
-        text + &fs::read_to_string(self.0.join("said")).unwrap_or_default()
+        text + &fs::read_to_string(self.path.join("said")).unwrap_or_default()
     }
 
     /// Ends whoever is still there, and takes the directory away.
-    fn end_all(self) {
+    fn end_all(&self) {
         eventually("nobody of it is left", || {
             let left = self.processes();
             let pinned = left.iter().filter_map(|&pid| Pinned::open(pid).ok());
@@ -477,6 +511,28 @@ impl Home {
             held.iter().for_each(end);
             left.is_empty()
         });
-        fs::remove_dir_all(&self.0).expect("it is ours");
     }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // Of a test that fails as well, which has something else to say.
+        let removed = fs::remove_dir_all(&self.path);
+        assert!(removed.is_ok() || std::thread::panicking(), "{removed:?}");
+    }
+}
+
+/// A process by its number and when it was started, in clock ticks.
+fn started(pid: u32) -> (u32, String) {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let after_name = stat.rsplit(')').next().unwrap_or_default();
+    let start = after_name.split_whitespace().nth(19).unwrap_or_default();
+    (pid, start.to_owned())
+}
+
+/// Whether a process has a limit mark, of anybody's.
+fn is_marked(pid: u32) -> bool {
+    let limits = fs::read_to_string(format!("/proc/{pid}/limits")).unwrap_or_default();
+    let line = limits.lines().find(|line| line.contains("file locks"));
+    line.is_some_and(|line| !line.contains("unlimited"))
 }
