@@ -4,6 +4,7 @@
 //!
 //! ```sh
 //! cargo run --example process_tree
+//! cargo run --example process_tree -- /sys/fs/cgroup/delegated    # where cgroups may be made
 //! ```
 //!
 //! What the weakest tier leaves, as it says that it does, this program ends itself. The exit code is 1 if anything is
@@ -81,7 +82,8 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
     }
     let mut runs = Vec::new();
     for tier in TIERS {
-        runs.push((tier, run(tier, &policy, size)?));
+        let builder = builder(tier, args.first().map(String::as_str));
+        runs.push((tier, run(builder, &policy, size)?));
     }
     print_fates(&runs);
     print_ends(&runs);
@@ -136,19 +138,30 @@ struct Member {
 
 impl Member {
     fn is_alive(&self) -> io::Result<bool> {
-        let now = Timespec::default();
-        Ok(poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&now))? == 0)
+        self.outlives(Duration::ZERO)
+    }
+
+    fn outlives(&self, limit: Duration) -> io::Result<bool> {
+        let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
+        Ok(poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&limit))? == 0)
     }
 }
 
-/// The set-up of a registry for this tier. Some of them have to be agreed to.
-fn builder(tier: Containment) -> Builder {
-    Registry::builder().containment(tier)
+/// The set-up of a registry for this tier.
+fn builder(tier: Containment, cgroup: Option<&str>) -> Builder {
+    // All children of this program are the registry's, so it may take all orphans.
+    let builder = Registry::builder()
+        .containment(tier)
+        .subreaper(tier == Containment::Subreaper);
+    match cgroup {
+        Some(directory) => builder.cgroup_parent(directory),
+        None => builder,
+    }
 }
 
 /// Grows the tree under this tier, ends it, and looks who is left.
-fn run(tier: Containment, policy: &StopPolicy, size: usize) -> Result<Run, Box<dyn Error>> {
-    let registry = match builder(tier).build() {
+fn run(builder: Builder, policy: &StopPolicy, size: usize) -> Result<Run, Box<dyn Error>> {
+    let registry = match builder.build() {
         Ok(registry) => registry,
         Err(error) if error.kind() == ErrorKind::Unsupported => {
             return Ok(Run::NotHere(error.to_string()));
@@ -180,7 +193,8 @@ fn run(tier: Containment, policy: &StopPolicy, size: usize) -> Result<Run, Box<d
     let ended = is_told(&all_gone, PATIENCE);
     let mut nothing_left = ended;
     for (member, _) in &looked {
-        nothing_left &= !member.is_alive()?;
+        // A dying process closes its end of the pipe a moment before it is dead.
+        nothing_left &= !member.outlives(PATIENCE)?;
     }
     Ok(Run::Ended(Ended {
         report,
@@ -247,7 +261,7 @@ fn is_told(over: &Receiver<()>, limit: Duration) -> bool {
 fn print_fates(runs: &[(Containment, Run)]) {
     print!("\n{:<12}", "");
     for (tier, _) in runs {
-        print!("{:<15}", tier.to_string());
+        print!("{:<20}", tier.to_string());
     }
     println!();
     for (name, _, count) in CAST {
@@ -257,7 +271,7 @@ fn print_fates(runs: &[(Containment, Run)]) {
                 Run::NotHere(_) => String::from("-"),
                 Run::Ended(ended) => fate(ended, name, count),
             };
-            print!("{fate:<15}");
+            print!("{fate:<20}");
         }
         println!();
     }
@@ -268,7 +282,7 @@ fn print_fates(runs: &[(Containment, Run)]) {
             Run::Ended(ended) if ended.output_ended => "ended",
             Run::Ended(_) => "HELD OPEN",
         };
-        print!("{output:<15}");
+        print!("{output:<20}");
     }
     println!();
 }

@@ -260,11 +260,11 @@ fn restart_waits_longer_each_time_and_gives_up() {
 fn process_tree_leaves_nobody_and_says_what_each_tier_leaves() {
     let wanted = [
         "36 processes, ended by SIGTERM 300ms, SIGKILL",
-        "wrapper     SIGTERM        SIGTERM",
-        "server      ALIVE          SIGKILL",
-        "daemon      ALIVE          SIGTERM",
-        "bomb        31 ALIVE       31 SIGTERM",
-        "its output  HELD OPEN      ended",
+        "wrapper     SIGTERM             SIGTERM",
+        "server      ALIVE               SIGKILL",
+        "daemon      ALIVE               SIGTERM",
+        "bomb        31 ALIVE            31 SIGTERM",
+        "its output  HELD OPEN           ended",
         "not claimed  35, which this program then ended itself",
         "observed (mark and group) claimed      nothing",
         "subreaper",

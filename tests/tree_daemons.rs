@@ -10,7 +10,8 @@
 //! | `Group`, launched by us | all of them are dead: none takes its limit mark off | it is observed, not proven: one could |
 //! | `Group`, by std's command | all that were marked in time are dead | nginx, which overwrites its environment, if it forks before the limit is set: seen on a busy machine |
 //! | `Subreaper` | all are dead, whatever they have done to themselves | it is proven only if all children of the host are ended |
-//! | `Cgroup` | the same | it is proven only if nobody in it may move itself out |
+//! | `Cgroup`, launched by us | the same | it is proven only if nobody in it may move itself out |
+//! | `Cgroup`, by std's command | all that were moved in time are dead | nginx, as under `Group` |
 
 mod support;
 
@@ -307,9 +308,11 @@ fn under_every_tier(daemon: &Daemon) {
     }
 }
 
-/// The set-up of a registry for this tier. Some of them have to be agreed to.
+/// The set-up of a registry for this tier.
 fn builder(tier: Containment) -> Builder {
-    Registry::builder().containment(tier)
+    Registry::builder()
+        .containment(tier)
+        .subreaper(tier == Containment::Subreaper)
 }
 
 fn under(
@@ -374,9 +377,9 @@ fn under(
     } else {
         as_promised &= report.covers_descendants();
         let mut left = home.processes();
-        if (tier, by) == (Containment::Group, By::Std) {
-            // The limit is set a moment after the start. On a busy machine a daemon may be on its way by then; whoever
-            // also overwrites its environment has nothing left that could be seen.
+        if by == By::Std && tier != Containment::Subreaper {
+            // Limit and cgroup are set a moment after the start. On a busy machine a daemon may be on its way by then;
+            // whoever also overwrites its environment has nothing left that could be seen.
             left.retain(|&pid| is_marked(pid));
         }
         as_promised &= left.is_empty();
@@ -392,8 +395,12 @@ fn is_as_promised(strength: &Strength, tier: Containment, by: By) -> bool {
         (Containment::Leader, _) => *strength == Strength::Observed(Means::Leader),
         (Containment::Group, By::Us) => *strength == Strength::Observed(Means::MarkAndGroup),
         (Containment::Group, By::Std) => *strength == Strength::Observed(Means::Group),
-        // This process has no other children.
-        (Containment::Subreaper, _) => *strength == Strength::Proven(Proof::NoChildren),
+        // This process has no other children. But an orphan that cannot be attributed, as a worker of another user, might
+        // have been one.
+        (Containment::Subreaper, _) => matches!(
+            strength,
+            Strength::Proven(Proof::NoChildren) | Strength::Observed(Means::Subreaper)
+        ),
         // A member that is root, or is moved in after its start, may be elsewhere.
         (Containment::Cgroup, _) => matches!(
             strength,
