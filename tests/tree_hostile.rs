@@ -12,7 +12,8 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ExitCode, Stdio};
 
 use procession::{
-    Command, Means, Process, Registry, SessionReport, StopPolicy, Strength, SurvivalCause,
+    Command, Containment, Means, Process, Registry, SessionReport, StopPolicy, Strength,
+    SurvivalCause,
 };
 use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setpgid, setsid};
 
@@ -28,16 +29,23 @@ fn main() -> ExitCode {
     support::main(
         &[
             test!(a_framed_orphan_of_pid_1_lives),
+            test!(a_framed_orphan_of_pid_1_lives_under_cgroup).needs_cgroups(),
             test!(a_framed_child_of_the_hosts_parent_lives),
             test!(a_framed_family_of_strangers_lives),
             test!(a_host_that_was_framed_keeps_its_other_children),
             test!(a_host_that_was_framed_can_start_another_session).needs_root(),
             test!(a_framed_process_of_another_session_is_ended_with_its_own),
             test!(a_framed_daemon_of_another_session_is_ended_with_its_own),
+            test!(a_framed_daemon_of_another_session_is_ended_with_its_own_under_cgroup)
+                .needs_cgroups(),
             test!(a_framed_daemon_of_another_session_in_a_nested_registry_is_ended_with_its_own),
             test!(a_member_that_takes_another_sessions_mark_is_ended_by_what_else_is_known_of_it),
             test!(a_daemon_that_lowers_its_mark_is_found_by_its_variable_where_that_is_looked_at),
             test!(a_worker_of_another_user_is_ended_with_the_master_that_is_found).needs_root(),
+            test!(a_worker_of_another_user_is_ended_with_the_master_under_cgroup)
+                .needs_root()
+                .needs_cgroups(),
+            test!(a_daemon_that_lowers_its_mark_is_ended_under_cgroup).needs_cgroups(),
             test!(a_stranger_that_was_started_with_a_members_variable_lives),
             test!(a_member_in_the_hosts_group_is_ended_and_the_group_is_not),
             test!(who_hides_in_the_hosts_group_and_forgets_everything_is_a_claim),
@@ -216,6 +224,11 @@ impl Drop for Strangers {
     }
 }
 
+fn registry_with_cgroups() -> Registry {
+    let builder = Registry::builder().containment(Containment::Cgroup);
+    builder.build().works()
+}
+
 #[track_caller]
 fn end_now(registry: &Registry, session: u64) -> SessionReport {
     let report = registry.end_session_with(session, &StopPolicy::immediate());
@@ -234,8 +247,15 @@ fn assert_no_more_than_observed(report: &SessionReport) {
 /// It is younger than the session, its parent is pid 1, its user is the host's: it looks like a daemon of the session in
 /// all but what it has in its environment.
 fn a_framed_orphan_of_pid_1_lives() {
-    let registry = registry();
-    let mut framer = Framer::start(&registry, 1);
+    frame_an_orphan_of_pid_1(&registry());
+}
+
+fn a_framed_orphan_of_pid_1_lives_under_cgroup() {
+    frame_an_orphan_of_pid_1(&registry_with_cgroups());
+}
+
+fn frame_an_orphan_of_pid_1(registry: &Registry) {
+    let mut framer = Framer::start(registry, 1);
     let strangers = Strangers::start(role("orphans_a_stranger"), 1);
     let pid = strangers.pids()[0];
     let own = std::process::id().to_string();
@@ -243,7 +263,7 @@ fn a_framed_orphan_of_pid_1_lives() {
         status_field(pid, "PPid").is_some_and(|parent| parent != own)
     });
     framer.frame(pid);
-    let report = end_now(&registry, 1);
+    let report = end_now(registry, 1);
     strangers.assert_claimed(&report);
     assert_no_more_than_observed(&report);
 }
@@ -349,28 +369,29 @@ fn a_framed_process_of_another_session_is_ended_with_its_own() {
 }
 
 /// Its orphan, which by its limit is of the one session and by all else of the other.
-fn frame_a_daemon_of_another_session(stays: &str) {
-    let registry = registry();
-    let mut framer = Framer::start(&registry, 1);
-    let (leader, mut lines) = start(&registry, 2, role("daemon").arg(stays));
+fn frame_a_daemon_of_another_session(registry: &Registry) {
+    let mut framer = Framer::start(registry, 1);
+    let (leader, mut lines) = start(registry, 2, role("daemon").arg("leaves"));
     let daemon = Pinned::open(lines.number()).expect("it lives");
-    if stays == "leaves" {
-        leader.wait().works();
-    }
+    leader.wait().works();
     framer.frame(daemon.pid());
-    let report = end_now(&registry, 1);
+    let report = end_now(registry, 1);
     assert!(!daemon.is_dead(), "ended with another session:\n{report}");
-    let report = end_now(&registry, 2);
+    let report = end_now(registry, 2);
     assert!(daemon.is_dead(), "\n{report}");
 }
 
 fn a_framed_daemon_of_another_session_is_ended_with_its_own() {
-    frame_a_daemon_of_another_session("leaves");
+    frame_a_daemon_of_another_session(&registry());
+}
+
+fn a_framed_daemon_of_another_session_is_ended_with_its_own_under_cgroup() {
+    frame_a_daemon_of_another_session(&registry_with_cgroups());
 }
 
 /// The same one level down, where the mark is the other number of the limit.
 fn nested_host() {
-    frame_a_daemon_of_another_session("leaves");
+    frame_a_daemon_of_another_session(&registry());
     say("as it should be");
 }
 
@@ -496,7 +517,30 @@ fn master() {
 /// Both are marked, and one is the other's child: a witness until the parent is killed. Nobody of the worker's user has been
 /// known before.
 fn a_worker_of_another_user_is_ended_with_the_master_that_is_found() {
-    let registry = registry();
+    end_a_worker_of_another_user(&registry());
+}
+
+fn a_worker_of_another_user_is_ended_with_the_master_under_cgroup() {
+    end_a_worker_of_another_user(&registry_with_cgroups());
+}
+
+/// What takes its mark off is held there all the same, and the report may say so.
+fn a_daemon_that_lowers_its_mark_is_ended_under_cgroup() {
+    let registry = registry_with_cgroups();
+    let (output, writer) = pipe();
+    let mut command = native("lowers_its_mark");
+    command.stdout(procession::Stdio::from(writer));
+    let leader = registry.spawn(1, &mut command).works();
+    drop(command);
+    let mut lines = Lines::new(output);
+    lines.expect("ready");
+    let daemon = Pinned::open(lines.number()).expect("it lives");
+    leader.wait().works();
+    let report = end_now(&registry, 1);
+    assert!(daemon.is_dead(), "\n{report}");
+}
+
+fn end_a_worker_of_another_user(registry: &Registry) {
     for policy in [StopPolicy::graceful(), StopPolicy::immediate()] {
         let (output, writer) = pipe();
         let mut command = native("leaves_a_master");
