@@ -6,20 +6,22 @@
 
 mod support;
 
-use std::fs::File;
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, ExitCode, Stdio};
 
 use procession::{
-    Command, Containment, Means, Process, Registry, SessionReport, StopPolicy, Strength,
-    SurvivalCause,
+    Command, Containment, Means, Registry, SessionReport, StopPolicy, Strength, SurvivalCause,
 };
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, prlimit, setpgid, setsid};
+use rustix::process::{Pid, Resource, Rlimit, prlimit, setpgid, setsid};
 
 use support::adversary::{
     await_abandoned, comet, daemon, lingers, thorough_daemon, vanishing_daemon,
 };
+use support::strangers::{
+    Framer, Strangers, framer, orphans_a_stranger, parent_of_a_stranger, stranger,
+};
+use support::tree::{has_forgotten, native, native_tree, tree};
 use support::{
     LONG_ENOUGH, Lines, Pinned, Works, clean, eventually, holds_within, pipe, registry, role,
     role_of, say, start, status_field, test,
@@ -75,153 +77,6 @@ fn main() -> ExitCode {
             role_of!(churn),
         ],
     )
-}
-
-// ---------------------------------------------------------------- who takes part
-
-/// Puts its own mark on each process whose pid it reads, until its input ends.
-fn framer() {
-    let own = getrlimit(Resource::Locks);
-    say("ready");
-    for line in std::io::stdin().lines() {
-        let pid = line.expect("a pipe").parse().expect("a pid");
-        let pid = Pid::from_raw(pid).expect("not 0");
-        prlimit(Some(pid), Resource::Locks, own).expect("it is of our user");
-        say("framed");
-    }
-}
-
-/// A member that does what is told to a [`framer`].
-struct Framer {
-    leader: Process,
-    control: File,
-    lines: Lines,
-}
-
-impl Framer {
-    fn start(registry: &Registry, session: u64) -> Self {
-        let (input, control) = pipe();
-        let (output, writer) = pipe();
-        let mut command = native("framer");
-        command
-            .stdin(procession::Stdio::from(input))
-            .stdout(procession::Stdio::from(writer));
-        let leader = registry.spawn(session, &mut command).works();
-        drop(command);
-        let mut lines = Lines::new(output);
-        lines.expect("ready");
-        Self {
-            leader,
-            control,
-            lines,
-        }
-    }
-
-    fn frame(&mut self, pid: u32) {
-        writeln!(self.control, "{pid}").expect("a pipe");
-        self.lines.expect("framed");
-    }
-}
-
-/// Somebody who is nobody's business, in a group of its own.
-fn stranger() {
-    // It may lead a session, and so a group, already.
-    setpgid(None, None).unwrap_or_default();
-    lingers();
-}
-
-/// Leaves a stranger to pid 1, in a session that is not ours.
-fn orphans_a_stranger() {
-    setsid().expect("we lead no group");
-    drop(role("stranger").spawn().expect("a role can be started"));
-}
-
-/// Is one, and has one for a child.
-fn parent_of_a_stranger() {
-    setpgid(None, None).expect("our own");
-    say("ready");
-    say(std::process::id());
-    let mut child = role("stranger").spawn().expect("a role can be started");
-    child.wait().expect("our child");
-}
-
-/// A role that is launched natively: marked from its birth.
-fn native(name: &str) -> Command {
-    let mut command = Command::new(std::env::current_exe().expect("an executable has a path"));
-    command
-        .arg(format!("role:{name}"))
-        .stdin(procession::Stdio::null());
-    command
-}
-
-/// What was started besides the registry: it is ended by the test, by its pidfd, and must have lived until then.
-struct Strangers {
-    pinned: Vec<Pinned>,
-    child: Child,
-    lines: Lines,
-    output: File,
-}
-
-impl Strangers {
-    /// Runs a role that says of so many strangers that they are there.
-    fn start(mut command: std::process::Command, count: usize) -> Self {
-        let (output, writer) = pipe();
-        let said = output.try_clone().expect("a descriptor");
-        let child = command
-            .stdout(Stdio::from(writer))
-            .spawn()
-            .expect("a role can be started");
-        drop(command);
-        let mut all = Self {
-            pinned: Vec::new(),
-            child,
-            lines: Lines::new(said),
-            output,
-        };
-        for _ in 0..count {
-            all.lines.expect("ready");
-            let pid = all.lines.number();
-            all.pinned.push(Pinned::open(pid).expect("it lives"));
-        }
-        all
-    }
-
-    fn pids(&self) -> Vec<u32> {
-        self.pinned.iter().map(Pinned::pid).collect()
-    }
-
-    /// They live; and were they not listed, nobody would hear of them.
-    #[track_caller]
-    fn assert_untouched(&self, report: &SessionReport) {
-        for pinned in &self.pinned {
-            assert!(
-                !pinned.is_dead(),
-                "{} is a stranger, and was ended:\n{report}",
-                pinned.pid()
-            );
-            let ended = |member: &procession::MemberReport| member.pid() == pinned.pid();
-            assert!(!report.members().iter().any(ended), "\n{report}");
-        }
-    }
-
-    #[track_caller]
-    fn assert_claimed(&self, report: &SessionReport) {
-        self.assert_untouched(report);
-        let mut claimed: Vec<u32> = report.claims().iter().map(|claim| claim.pid).collect();
-        claimed.sort_unstable();
-        let mut expected = self.pids();
-        expected.sort_unstable();
-        assert_eq!(claimed, expected, "\n{report}");
-    }
-}
-
-/// Also of a test that fails, so that its message is about what it found.
-impl Drop for Strangers {
-    fn drop(&mut self) {
-        self.pinned.iter().for_each(Pinned::kill);
-        self.child.wait().expect("our child");
-        await_abandoned(&mut self.output);
-    }
 }
 
 fn registry_with_cgroups() -> Registry {
@@ -461,19 +316,11 @@ fn mark_of(pid: u32) -> u64 {
 fn a_daemon_that_lowers_its_mark_is_found_by_its_variable_where_that_is_looked_at() {
     for native_launch in [false, true] {
         let registry = registry();
-        let (output, writer) = pipe();
-        let leader = if native_launch {
-            let mut command = native("lowers_its_mark");
-            command.stdout(procession::Stdio::from(writer));
-            registry.spawn(1, &mut command)
-        } else {
-            registry.spawn(1, role("lowers_its_mark").stdout(Stdio::from(writer)))
-        };
-        let leader = leader.works();
-        let mut lines = Lines::new(output.try_clone().expect("a descriptor"));
-        lines.expect("ready");
-        let daemon = Pinned::open(lines.number()).expect("it lives");
-        leader.wait().works();
+        let by = if native_launch { native_tree } else { tree };
+        let mut tree = by(&registry, 1, "lowers_its_mark", &[]);
+        tree.await_ready();
+        let daemon = Pinned::open(tree.number()).expect("it lives");
+        tree.leader.wait().works();
         let report = end_now(&registry, 1);
         assert_no_more_than_observed(&report);
         assert_eq!(
@@ -488,8 +335,7 @@ fn a_daemon_that_lowers_its_mark_is_found_by_its_variable_where_that_is_looked_a
         };
         assert_eq!(report.strength(), &Strength::Observed(means));
         daemon.kill();
-        let mut output = output;
-        await_abandoned(&mut output);
+        await_abandoned(tree.output.get_mut());
     }
 }
 
@@ -527,36 +373,25 @@ fn a_worker_of_another_user_is_ended_with_the_master_under_cgroup() {
 /// What takes its mark off is held there all the same, and the report may say so.
 fn a_daemon_that_lowers_its_mark_is_ended_under_cgroup() {
     let registry = registry_with_cgroups();
-    let (output, writer) = pipe();
-    let mut command = native("lowers_its_mark");
-    command.stdout(procession::Stdio::from(writer));
-    let leader = registry.spawn(1, &mut command).works();
-    drop(command);
-    let mut lines = Lines::new(output);
-    lines.expect("ready");
-    let daemon = Pinned::open(lines.number()).expect("it lives");
-    leader.wait().works();
+    let mut tree = native_tree(&registry, 1, "lowers_its_mark", &[]);
+    tree.await_ready();
+    let daemon = Pinned::open(tree.number()).expect("it lives");
+    tree.leader.wait().works();
     let report = end_now(&registry, 1);
     assert!(daemon.is_dead(), "\n{report}");
 }
 
 fn end_a_worker_of_another_user(registry: &Registry) {
     for policy in [StopPolicy::graceful(), StopPolicy::immediate()] {
-        let (output, writer) = pipe();
-        let mut command = native("leaves_a_master");
-        command.stdout(procession::Stdio::from(writer));
-        let leader = registry.spawn(1, &mut command).works();
-        drop(command);
-        let mut output = output;
-        let mut lines = Lines::new(output.try_clone().expect("a descriptor"));
-        lines.expect("ready");
+        let mut tree = native_tree(registry, 1, "leaves_a_master", &[]);
+        tree.await_ready();
         let [master, worker] =
-            [lines.number(), lines.number()].map(|pid| Pinned::open(pid).expect("it lives"));
-        leader.wait().works();
+            [tree.number(), tree.number()].map(|pid| Pinned::open(pid).expect("it lives"));
+        tree.leader.wait().works();
         let report = registry.end_session_with(1, &policy).works();
         let dead = (master.is_dead(), worker.is_dead());
         [master, worker].iter().for_each(Pinned::kill);
-        await_abandoned(&mut output);
+        await_abandoned(tree.output.get_mut());
         assert_eq!(dead, (true, true), "master and worker, {policy}:\n{report}");
     }
 }
@@ -631,7 +466,7 @@ fn a_member_in_the_hosts_group_is_ended_and_the_group_is_not() {
 fn who_hides_in_the_hosts_group_and_forgets_everything_is_a_claim() {
     let registry = registry();
     let group = rustix::process::getpgrp().as_raw_nonzero().to_string();
-    let (output, writer) = pipe();
+    let (mut output, writer) = pipe();
     let script = "\"$0\" \"role:joins_a_group\" \"$1\" forgets & exit 0";
     let mut command = Command::new("/bin/sh");
     command
@@ -646,13 +481,10 @@ fn who_hides_in_the_hosts_group_and_forgets_everything_is_a_claim() {
     lines.expect("ready");
     let hidden = Pinned::open(lines.number()).expect("it lives");
     leader.wait().works();
-    eventually("it has forgotten", || {
-        std::fs::read(format!("/proc/{}/environ", hidden.pid())).is_ok_and(|all| all.is_empty())
-    });
+    eventually("it has forgotten", || has_forgotten(hidden.pid()));
     let report = end_now(&registry, 1);
     let lives = !hidden.is_dead();
     hidden.kill();
-    let mut output = output;
     await_abandoned(&mut output);
     assert!(lives, "it is ended now: say so in the docs:\n{report}");
     let claimed: Vec<u32> = report.claims().iter().map(|claim| claim.pid).collect();
@@ -695,14 +527,9 @@ fn three_thousand_bystanders_live() {
     let mut daemons = Vec::new();
     for stays in ["stays", "leaves"] {
         // Natively, as all must be that forget their environment: of std's a few have the limit too late.
-        let (output, writer) = pipe();
-        let mut command = native("thorough_daemon");
-        command.arg(stays).stdout(procession::Stdio::from(writer));
-        registry.spawn(1, &mut command).works();
-        drop(command);
-        let mut lines = Lines::new(output);
-        lines.expect("ready");
-        daemons.push(Pinned::open(lines.number()).expect("it lives"));
+        let mut tree = native_tree(&registry, 1, "thorough_daemon", &[stays]);
+        tree.await_ready();
+        daemons.push(Pinned::open(tree.number()).expect("it lives"));
     }
     let report = end_now(&registry, 1);
     let ended = crowd

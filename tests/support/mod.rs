@@ -36,6 +36,7 @@ mod refusal;
 mod reports;
 mod roles;
 mod scratch;
+pub(crate) mod strangers;
 pub(crate) mod tree;
 mod wait;
 mod world;
