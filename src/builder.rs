@@ -238,7 +238,7 @@ impl Builder {
         };
         let number = sys::random_u64();
         let limit_mark = match (&owner, self.limit_mark) {
-            (Some(_), true) => LimitMark::new(sys::own_limit(), number),
+            (Some(_), true) => sys::own_limit().and_then(|own| LimitMark::new(own, number)),
             (Some(_), false) => Err("the builder has switched it off"),
             (None, _) => Err("the builder has switched the marker off"),
         };

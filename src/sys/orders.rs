@@ -86,6 +86,7 @@ pub(crate) enum Step {
     Session,
     Limits,
     Nice,
+    Umask,
     Cgroup,
     Groups,
     Gid,
@@ -93,6 +94,10 @@ pub(crate) enum Step {
     Directory,
     DeathSignal,
     /// The parent was gone before the parent-death signal could be asked for.
+    #[allow(
+        dead_code,
+        reason = "only a launch that takes these steps one by one can tell"
+    )]
     Parent,
     Descriptors,
     CloseOthers,
@@ -101,7 +106,11 @@ pub(crate) enum Step {
 }
 
 impl Step {
-    pub(crate) const ALL: [Self; 18] = [
+    #[allow(
+        dead_code,
+        reason = "the numbers of the steps, where child and parent tell each other by number"
+    )]
+    pub(crate) const ALL: [Self; 19] = [
         Self::Stack,
         Self::Clone,
         Self::Signals,
@@ -109,6 +118,7 @@ impl Step {
         Self::Session,
         Self::Limits,
         Self::Nice,
+        Self::Umask,
         Self::Cgroup,
         Self::Groups,
         Self::Gid,
@@ -131,6 +141,7 @@ impl Step {
             Self::Group => "setpgid",
             Self::Session => "setsid",
             Self::Nice => "setpriority",
+            Self::Umask => "umask",
             Self::Limits => "setrlimit",
             Self::Cgroup => "cgroup.procs",
             Self::Groups => "setgroups",

@@ -51,6 +51,10 @@ pub(crate) enum Look {
     Held,
     /// It has ended, and its status can be told only after its own parent reaped it: a stranger's zombie. The reap
     /// makes the pin ready once more.
+    #[allow(
+        dead_code,
+        reason = "kqueue announces an exit with its status, or never tells it"
+    )]
     Dead,
     /// It has ended, and this is all that will ever be known about how.
     Exited {

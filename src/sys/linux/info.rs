@@ -8,8 +8,8 @@ use std::os::fd::BorrowedFd;
 use rustix::io::Errno;
 use rustix::ioctl::{Opcode, Updater, ioctl, opcode};
 
-use super::wait::status_of_word;
 use crate::exit::Status;
+use crate::sys::unix::status_of_word;
 
 /// `PIDFD_INFO_PID`: the numbers of the process and its parent. Always told of a process that was not reaped.
 const PID: u64 = 1 << 0;

@@ -16,6 +16,7 @@
 //! | `table` | `/proc` as a whole, `prlimit`, `getpgid`: the search for descendants |
 //! | `cgroup` | the files of a cgroup of version 2 |
 //! | `orphans` | `prctl(PR_SET_CHILD_SUBREAPER)`, `waitid(P_ALL)` |
+//! | `pipe` | `pipe2` |
 //! | `owner`, `random` | who we are, `getrandom` |
 
 mod cgroup;
@@ -28,6 +29,7 @@ mod orphans;
 mod owner;
 mod parse;
 mod pin;
+mod pipe;
 mod poller;
 mod probe;
 mod procfs;
@@ -48,6 +50,7 @@ pub(crate) use launch::{Born, Unborn, launch, signal_mask};
 pub(crate) use orphans::{Subreaper, await_child, bury, has_children};
 pub(crate) use owner::own_identity;
 pub(crate) use pin::{Pin, is_gone, sleep_on};
+pub(super) use pipe::new_pipe;
 pub(crate) use poller::{Poller, Watch};
 pub(crate) use probe::probe;
 pub(crate) use procfs::{command_line, is_ancestor, read_process, why_alive};

@@ -237,13 +237,18 @@ pub(crate) fn mark_limit(pid: u32, mark: Pair) -> io::Result<()> {
     }
 }
 
-/// The limit that this process has itself.
-pub(crate) fn own_limit() -> Pair {
+/// The limit that this process has itself, and that is to hold a mark.
+///
+/// # Errors
+///
+/// None here; why there is none, for people.
+#[expect(clippy::unnecessary_wraps, reason = "there is no such limit elsewhere")]
+pub(crate) fn own_limit() -> Result<Pair, &'static str> {
     let limit = rustix::process::getrlimit(rustix::process::Resource::Locks);
-    Pair {
+    Ok(Pair {
         soft: limit.current.unwrap_or(u64::MAX),
         hard: limit.maximum.unwrap_or(u64::MAX),
-    }
+    })
 }
 
 /// When a pinned process was started, in clock ticks since boot.

@@ -4,9 +4,8 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 
-use rustix::pipe::{PipeFlags, pipe_with};
-
-use super::own::current_pid;
+use super::own::{current_pid, set_nonblocking};
+use crate::sys::platform;
 
 /// The end that the reactor holds; dropping it wakes everyone who sleeps on the [`Lifeline`], now
 /// and later.
@@ -35,7 +34,9 @@ pub(crate) struct Lifeline {
 ///
 /// `EMFILE`, `ENFILE`.
 pub(crate) fn lifeline() -> io::Result<(LifelineHolder, Lifeline)> {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC | PipeFlags::NONBLOCK)?;
+    let (reader, writer) = platform::new_pipe()?;
+    // Nobody reads, and the one byte fits: so that a mistake would be an error and not a hang.
+    set_nonblocking(writer.as_fd(), true)?;
     let line = Lifeline {
         reader: Arc::new(reader),
     };

@@ -3,6 +3,7 @@
 mod lifeline;
 mod own;
 mod sleep;
+mod status;
 mod streams;
 
 pub(crate) use lifeline::{Lifeline, LifelineHolder, lifeline};
@@ -12,4 +13,5 @@ pub(crate) use own::{
     set_nonblocking,
 };
 pub(super) use sleep::{poll_now, sleep_until, timespec};
+pub(super) use status::status_of_word;
 pub(crate) use streams::{null_device, pipe};

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 
-use rustix::pipe::{PipeFlags, pipe_with};
+use crate::sys::platform;
 
 /// A pipe: the end that is read, and the end that is written. Neither is inherited by an exec elsewhere in this process.
 ///
@@ -12,7 +12,7 @@ use rustix::pipe::{PipeFlags, pipe_with};
 ///
 /// `EMFILE`, `ENFILE`.
 pub(crate) fn pipe() -> io::Result<(OwnedFd, OwnedFd)> {
-    Ok(pipe_with(PipeFlags::CLOEXEC)?)
+    platform::new_pipe()
 }
 
 /// Has nothing to read, and takes all that is written.
