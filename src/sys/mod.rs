@@ -55,22 +55,18 @@
 //!
 //! # Files
 //!
-//! `vocabulary` holds the answers that all back ends share, `orders` what a launch is told, `unix` what POSIX has, `linux` the back end for Linux.
+//! `vocabulary` holds the answers that all back ends share, `orders` what a launch is told, `unix` what POSIX has. `linux` is
+//! the back end for Linux, `kqueue` the one for macOS and FreeBSD, for which `darwin` and `freebsd` have the same functions.
+//! What `kqueue` decides is without system calls in files of its own, whose tests run on Linux too.
 //!
 //! # Fork
 //!
 //! A host may fork without exec. The copy in the child shares the descriptors of this module with the parent, so nothing
 //! here acts on drop in a way that the parent could notice; see [`LifelineHolder`].
 
-#[cfg(any(target_os = "macos", target_os = "freebsd"))]
-compile_error!(
-    "procession does not run on macOS and FreeBSD yet: their back end, kqueue, is still to be written. \
-     Linux is supported."
-);
 #[cfg(not(any(target_os = "linux", target_os = "macos", target_os = "freebsd")))]
 compile_error!(
-    "procession supports Linux, and is meant for macOS and FreeBSD too. \
-     This platform has no way known to it to wait for, and to pin, a process."
+    "procession supports Linux, macOS and FreeBSD. This platform has no way known to it to wait for, and to hold, a process."
 );
 
 mod orders;
@@ -81,6 +77,32 @@ mod vocabulary;
 mod linux;
 #[cfg(target_os = "linux")]
 use linux as platform;
+
+#[cfg(any(target_os = "macos", target_os = "freebsd"))]
+mod kqueue;
+#[cfg(any(target_os = "macos", target_os = "freebsd"))]
+use kqueue as platform;
+
+#[cfg(target_os = "macos")]
+mod darwin;
+#[cfg(target_os = "macos")]
+use darwin as system;
+
+#[cfg(target_os = "freebsd")]
+mod freebsd;
+#[cfg(target_os = "freebsd")]
+use freebsd as system;
+
+// What kqueue's back end decides without a system call is tested wherever the tests run.
+#[cfg(all(test, target_os = "linux"))]
+#[path = "kqueue/portable.rs"]
+mod kqueue;
+#[cfg(all(test, target_os = "linux"))]
+#[path = "freebsd/lists.rs"]
+mod lists;
+#[cfg(all(test, target_os = "linux"))]
+#[path = "darwin/procargs.rs"]
+mod procargs;
 
 pub(crate) use orders::{ChildMask, Fault, Grouping, Limit, Orders, Passed, Step};
 pub(crate) use platform::{

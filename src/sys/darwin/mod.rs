@@ -1,0 +1,30 @@
+//! What is macOS's own: who has a number, and what can be read about a process.
+//!
+//! | file | call |
+//! | --- | --- |
+//! | `identity` | `proc_pidinfo(PROC_PIDUNIQIDENTIFIERINFO)`, `kern.bootsessionuuid` |
+//! | `process` | `proc_pidinfo`, `proc_pid_rusage`, `proc_pidpath`, `sysctl(KERN_PROCARGS2)`, `sysctl(KERN_PROC_PID)` |
+//! | `list` | `proc_listpids` |
+//! | `note` | what a note of an exit holds |
+//! | `procargs` | none: what `sysctl` hands out, as values. Tested on every platform |
+//! | `pipe`, `spawn` | `pipe`, `posix_spawn`'s extensions |
+//!
+//! `freebsd` has the same functions; `kqueue` is written against them.
+//!
+//! The unique id is a counter of the kernel's: it is never given twice in one boot, and stays with a process over exec.
+//! Each process also tells the unique id of the one that has forked it, which a later parent does not change.
+
+mod identity;
+mod list;
+mod note;
+mod pipe;
+mod procargs;
+mod process;
+mod spawn;
+
+pub(in crate::sys) use identity::{boot_id, is_reaper, namespace, parent_key, presence};
+pub(in crate::sys) use list::{group_members, list, offspring};
+pub(in crate::sys) use note::{EXIT_WITH_STATUS, status_of_note};
+pub(in crate::sys) use pipe::new_pipe;
+pub(in crate::sys) use process::{describe, executable, person, strings, ticks};
+pub(in crate::sys) use spawn::{SET_SESSION, add_directory, close_others};

@@ -1,0 +1,182 @@
+//! What can be read about a process.
+
+#![expect(
+    unsafe_code,
+    reason = "rustix has no proc_pidinfo, proc_pidpath, proc_pid_rusage, and no sysctl"
+)]
+
+use std::ffi::{OsString, c_int, c_void};
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::{Duration, UNIX_EPOCH};
+
+use rustix::process::Pid;
+
+use super::identity::{Among, pid_info};
+use super::procargs::parse_procargs;
+use crate::sys::kqueue::{Person, Strings, parse_name};
+use crate::sys::vocabulary::{Condition, Described};
+
+/// `SSTOP` and `SZOMB` of `sys/proc.h`.
+const STOPPED: u32 = 4;
+const ZOMBIE: u32 = 5;
+/// `PROC_FLAG_TRACED`.
+const TRACED: u32 = 2;
+
+/// `kern.argmax`, which is a constant of the kernel: no process has more.
+const ALL_STRINGS: usize = 1 << 20;
+/// `PROC_PIDPATHINFO_MAXSIZE`.
+const LONGEST_PATH: usize = 4 * 1024;
+/// More than a `struct kinfo_proc`.
+const KINFO: usize = 2048;
+
+unsafe extern "C" {
+    /// The clock that stands still while the machine sleeps, which is that of `Instant`, in the processor's own ticks.
+    fn mach_absolute_time() -> u64;
+}
+
+/// Now, on the clock of the starts.
+pub(in crate::sys) fn ticks() -> u64 {
+    // SAFETY: the call takes no argument and touches no memory.
+    unsafe { mach_absolute_time() }
+}
+
+/// Where a process comes from.
+///
+/// When another user's process was started is not told: it counts as started just now, so that it is never taken for too
+/// old to descend from anybody.
+///
+/// # Errors
+///
+/// `ESRCH` if there is no such process; `EPERM` from a sandbox.
+pub(in crate::sys) fn describe(pid: Pid) -> io::Result<Described> {
+    let found = short_info(pid)?;
+    Ok(Described {
+        parent: found.pbsi_ppid,
+        group: found.pbsi_pgid,
+        start_ticks: start(pid).unwrap_or(u64::MAX),
+        is_zombie: found.pbsi_status == ZOMBIE,
+        user: found.pbsi_uid,
+        name: parse_name(&found.pbsi_comm.map(|byte| byte.to_ne_bytes()[0])),
+    })
+}
+
+/// Who runs it, for how long, and what it does.
+///
+/// # Errors
+///
+/// As [`describe`].
+pub(in crate::sys) fn person(pid: Pid) -> io::Result<Person> {
+    let found = short_info(pid)?;
+    let traced = found.pbsi_flags & TRACED != 0;
+    Ok(Person {
+        parent: found.pbsi_ppid,
+        real_user: found.pbsi_ruid,
+        age: age(pid).unwrap_or(Duration::ZERO),
+        condition: Condition {
+            state: match (found.pbsi_status, traced) {
+                (ZOMBIE, _) => 'Z',
+                (STOPPED, true) => 't',
+                (STOPPED, false) => 'T',
+                // Whether a thread of it sleeps uninterruptibly is not told.
+                _ => 'S',
+            },
+            // Who traces is the parent for as long.
+            tracer: if traced { found.pbsi_ppid } else { 0 },
+        },
+    })
+}
+
+fn short_info(pid: Pid) -> io::Result<libc::proc_bsdshortinfo> {
+    // SAFETY: all zeros is a valid value of this structure of numbers.
+    let mut found: libc::proc_bsdshortinfo = unsafe { std::mem::zeroed() };
+    let flavor = libc::PROC_PIDT_SHORTBSDINFO;
+    // SAFETY: this flavor's structure is made of numbers alone.
+    unsafe { pid_info(pid, flavor, Among::Zombies, &mut found) }?;
+    Ok(found)
+}
+
+/// When it was started; only of our own user's processes, unless we may do anything.
+fn start(pid: Pid) -> Option<u64> {
+    // SAFETY: all zeros is a valid value of this structure of numbers.
+    let mut found: libc::rusage_info_v0 = unsafe { std::mem::zeroed() };
+    let into = (&raw mut found).cast::<libc::rusage_info_t>();
+    let number = pid.as_raw_nonzero().get();
+    // SAFETY: the flavor is that of the structure, which is valid for writing.
+    let answer = unsafe { libc::proc_pid_rusage(number, libc::RUSAGE_INFO_V0, into) };
+    (answer == 0).then_some(found.ri_proc_start_abstime)
+}
+
+/// How long ago it was started, by the calendar.
+fn age(pid: Pid) -> Option<Duration> {
+    let number = pid.as_raw_nonzero().get();
+    let mut found = [0_u8; KINFO];
+    let mut name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, number];
+    let length = sysctl(&mut name, &mut found).ok()?;
+    // A `struct kinfo_proc` begins with the time of the start: seconds in eight bytes, microseconds in four.
+    let found = found.get(..length)?;
+    let (seconds, rest) = found.split_first_chunk::<8>()?;
+    let (micros, _) = rest.split_first_chunk::<4>()?;
+    let seconds = u64::try_from(i64::from_ne_bytes(*seconds)).ok()?;
+    let micros = u64::try_from(i32::from_ne_bytes(*micros)).ok()?;
+    let since = Duration::from_secs(seconds).saturating_add(Duration::from_micros(micros));
+    wall_clock().checked_sub(since)
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the kernel tells a start by the calendar, and an age is asked for"
+)]
+fn wall_clock() -> Duration {
+    let now = std::time::SystemTime::now();
+    now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO)
+}
+
+/// The file that it executes.
+pub(in crate::sys) fn executable(pid: Pid) -> Option<PathBuf> {
+    let mut path = vec![0_u8; LONGEST_PATH];
+    let room = u32::try_from(path.len()).unwrap_or(0);
+    let number = pid.as_raw_nonzero().get();
+    // SAFETY: the buffer is valid for writing that many bytes.
+    let length = unsafe { libc::proc_pidpath(number, path.as_mut_ptr().cast(), room) };
+    let length = usize::try_from(length).ok().filter(|length| *length > 0)?;
+    path.truncate(length);
+    Some(OsString::from_vec(path).into())
+}
+
+/// The arguments and the environment that it was started with; only of our own user's processes, unless we may do anything.
+///
+/// # Errors
+///
+/// `EINVAL` for what is not ours to read, for a zombie, and for a process that is gone.
+pub(in crate::sys) fn strings(pid: Pid) -> io::Result<Strings> {
+    let mut answer = vec![0_u8; ALL_STRINGS];
+    let number = pid.as_raw_nonzero().get();
+    let mut name = [libc::CTL_KERN, libc::KERN_PROCARGS2, number];
+    let length = sysctl(&mut name, &mut answer)?;
+    let answer = answer.get(..length).unwrap_or_default();
+    parse_procargs(answer).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Reads a value, and returns its length.
+fn sysctl(name: &mut [c_int], into: &mut [u8]) -> io::Result<usize> {
+    let mut length = into.len();
+    let parts = u32::try_from(name.len()).unwrap_or(0);
+    // SAFETY: the name has so many parts, the buffer is valid for writing `length` bytes, and there is no new value.
+    let answer = unsafe {
+        libc::sysctl(
+            name.as_mut_ptr(),
+            parts,
+            into.as_mut_ptr().cast::<c_void>(),
+            &raw mut length,
+            std::ptr::null_mut(),
+            0,
+        )
+    };
+    if answer == 0 {
+        Ok(length)
+    } else {
+        Err(io::Error::last_os_error())
+    }
+}

@@ -1,0 +1,60 @@
+//! What `posix_spawn` has here beyond the standard.
+
+#![expect(unsafe_code, reason = "rustix has no posix_spawn")]
+
+use std::ffi::{CStr, c_int, c_short};
+
+use crate::sys::kqueue::Wanted;
+
+/// `POSIX_SPAWN_SETSID`: in a session of its own.
+pub(in crate::sys) const SET_SESSION: Option<c_short> = Some(0x0400);
+
+unsafe extern "C" {
+    /// Keeps a descriptor where all others are closed.
+    fn posix_spawn_file_actions_addinherit_np(
+        actions: *mut libc::posix_spawn_file_actions_t,
+        descriptor: c_int,
+    ) -> c_int;
+}
+
+/// Adds a change of the directory.
+///
+/// # Safety
+///
+/// The actions are initialised.
+pub(in crate::sys) unsafe fn add_directory(
+    actions: &mut libc::posix_spawn_file_actions_t,
+    directory: &CStr,
+) -> c_int {
+    // SAFETY: the actions are initialised, as the caller says, and the path ends with a NUL; it is copied.
+    unsafe { libc::posix_spawn_file_actions_addchdir_np(actions, directory.as_ptr()) }
+}
+
+/// Asks for all descriptors to be closed, but for the standard ones and those that actions bring about. Returns the flag
+/// that does it.
+///
+/// # Errors
+///
+/// An errno.
+///
+/// # Safety
+///
+/// The actions are initialised.
+pub(in crate::sys) unsafe fn close_others(
+    actions: &mut libc::posix_spawn_file_actions_t,
+    wanted: &Wanted,
+) -> Result<c_short, c_int> {
+    for standard in (0..3).filter(|number| !wanted.numbers.contains(number)) {
+        // One that is not open cannot be kept, and need not be.
+        // SAFETY: no memory is involved.
+        if unsafe { libc::fcntl(standard, libc::F_GETFD) } < 0 {
+            continue;
+        }
+        // SAFETY: the actions are initialised, as the caller says.
+        let answer = unsafe { posix_spawn_file_actions_addinherit_np(actions, standard) };
+        if answer != 0 {
+            return Err(answer);
+        }
+    }
+    c_short::try_from(libc::POSIX_SPAWN_CLOEXEC_DEFAULT).map_err(|_| libc::EINVAL)
+}

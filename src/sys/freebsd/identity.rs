@@ -1,0 +1,72 @@
+//! Who has a number.
+
+use std::io;
+
+use rustix::process::Pid;
+use rustix::time::{ClockId, clock_gettime};
+
+use super::process::{KernelInfo, boot_time, kernel_info};
+use crate::sys::kqueue::Presence;
+
+/// Who has this number.
+pub(in crate::sys) fn presence(pid: Pid) -> Presence {
+    let (Ok(found), Ok(boot)) = (kernel_info(pid), boot_time()) else {
+        return Presence::Nobody;
+    };
+    let id = started(&found, boot);
+    if is_dead(&found) {
+        Presence::Dead(id)
+    } else {
+        Presence::Alive(id)
+    }
+}
+
+/// A zombie, or what is on its way to be one.
+pub(super) fn is_dead(found: &KernelInfo) -> bool {
+    let exits = std::ffi::c_long::from(libc::P_WEXIT);
+    found.ki_stat == libc::SZOMB || found.ki_flag & exits != 0
+}
+
+/// When it was started, in microseconds since the machine was.
+///
+/// The kernel keeps that, and adds the time of the boot by the calendar to tell it. What is taken off again moves with every
+/// setting of the clock, as what was added does.
+pub(super) fn started(found: &KernelInfo, boot: libc::timeval) -> u64 {
+    let micros = |time: libc::timeval| {
+        let seconds = i128::from(time.tv_sec);
+        seconds * 1_000_000 + i128::from(time.tv_usec)
+    };
+    u64::try_from(micros(found.ki_start) - micros(boot)).unwrap_or(0)
+}
+
+/// Now, on the clock of the starts.
+pub(in crate::sys) fn ticks() -> u64 {
+    let now = clock_gettime(ClockId::Monotonic);
+    let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
+    let micros = u64::try_from(now.tv_nsec / 1_000).unwrap_or(0);
+    seconds.saturating_mul(1_000_000).saturating_add(micros)
+}
+
+/// By what a process's children name it: its number.
+#[expect(
+    clippy::unnecessary_wraps,
+    reason = "the other system's may not be told"
+)]
+pub(in crate::sys) fn parent_key(pid: Pid) -> Option<u64> {
+    Some(pid.as_raw_nonzero().get().unsigned_abs().into())
+}
+
+/// What tells this boot from others: when it was, to the second. There is no random id; a clock that is set makes one boot
+/// look like two.
+///
+/// # Errors
+///
+/// What a jail says.
+pub(in crate::sys) fn boot_id() -> io::Result<u128> {
+    Ok(u128::try_from(boot_time()?.tv_sec).unwrap_or(0))
+}
+
+/// The jail that it is in; 0 for none.
+pub(in crate::sys) fn namespace(pid: Pid) -> u64 {
+    kernel_info(pid).map_or(0, |found| u64::try_from(found.ki_jid).unwrap_or(0))
+}

@@ -1,0 +1,53 @@
+//! `sysctl(KERN_PROC_PROC)`: one snapshot, zombies included.
+
+use std::io;
+
+use rustix::process::Pid;
+
+use super::process::{KernelInfo, kernel_infos};
+use crate::sys::kqueue::Offspring;
+
+/// All processes, in no order.
+///
+/// # Errors
+///
+/// `ENOMEM`; what a jail says.
+pub(in crate::sys) fn list(into: &mut Vec<u32>) -> io::Result<()> {
+    into.extend(
+        kernel_infos(libc::KERN_PROC_PROC, 0)?
+            .iter()
+            .filter_map(number),
+    );
+    Ok(())
+}
+
+/// The members of a group.
+///
+/// # Errors
+///
+/// As [`list`].
+pub(in crate::sys) fn group_members(group: Pid) -> io::Result<Vec<u32>> {
+    let group = group.as_raw_nonzero().get();
+    let found = kernel_infos(libc::KERN_PROC_PGRP, group)?;
+    Ok(found.iter().filter_map(number).collect())
+}
+
+/// Everybody, with their parents.
+///
+/// # Errors
+///
+/// As [`list`].
+pub(in crate::sys) fn offspring(into: &mut Vec<Offspring>) -> io::Result<()> {
+    let found = kernel_infos(libc::KERN_PROC_PROC, 0)?;
+    into.extend(found.iter().filter_map(|one| {
+        Some(Offspring {
+            pid: number(one)?,
+            parent: u64::try_from(one.ki_ppid).ok()?,
+        })
+    }));
+    Ok(())
+}
+
+fn number(found: &KernelInfo) -> Option<u32> {
+    u32::try_from(found.ki_pid).ok().filter(|pid| *pid > 0)
+}

@@ -1,0 +1,33 @@
+//! What is FreeBSD's own: who has a number, and what can be read about a process.
+//!
+//! | file | call |
+//! | --- | --- |
+//! | `identity` | the start of a process, `kern.boottime` |
+//! | `process` | `sysctl(KERN_PROC_PID)`, `KERN_PROC_ARGS`, `KERN_PROC_ENV`, `KERN_PROC_PATHNAME` |
+//! | `list` | `sysctl(KERN_PROC_PROC)`, `KERN_PROC_PGRP` |
+//! | `note` | what a note of an exit holds |
+//! | `reaper` | `procctl(PROC_REAP_ACQUIRE)` and its family |
+//! | `lists` | none: what `sysctl` hands out, as values. Tested on every platform |
+//! | `pipe`, `spawn` | `pipe2`, `posix_spawn`'s extensions |
+//!
+//! `darwin` has the same functions; `kqueue` is written against them.
+//!
+//! There is no unique id. A process is told from another with its number by when it was started, in microseconds since the
+//! machine was: in one microsecond no number comes round again.
+
+mod identity;
+mod list;
+mod lists;
+mod note;
+mod pipe;
+mod process;
+mod reaper;
+mod spawn;
+
+pub(in crate::sys) use identity::{boot_id, namespace, parent_key, presence, ticks};
+pub(in crate::sys) use list::{group_members, list, offspring};
+pub(in crate::sys) use note::{EXIT_WITH_STATUS, status_of_note};
+pub(in crate::sys) use pipe::new_pipe;
+pub(in crate::sys) use process::{describe, executable, person, strings};
+pub(in crate::sys) use reaper::is_reaper;
+pub(in crate::sys) use spawn::{SET_SESSION, add_directory, close_others};

@@ -1,0 +1,56 @@
+//! What the two kernels offer. Nothing of it varies between their versions that are supported.
+
+use super::queue::Queue;
+use crate::sys::vocabulary::Unavailable;
+
+/// What the kernel offers beyond the floor of `kqueue` with notes of exits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Facilities {
+    /// Whether a group can be signalled after its leader was reaped. Never here: only the zombie keeps the number.
+    pub(crate) group_signal: bool,
+    /// A note tells the status of a process that is not our child, or that somebody else reaped.
+    pub(crate) exit_info: bool,
+}
+
+/// Facilities to be treated as missing, in the words of all back ends.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mask {
+    /// The floor itself: the probe fails.
+    pub(crate) pidfd: bool,
+    /// There is none to be hidden.
+    pub(crate) group_signal: bool,
+    /// There are none to be hidden; an identity is another id here.
+    pub(crate) pidfs: bool,
+    /// See [`Facilities::exit_info`].
+    pub(crate) pidfd_info: bool,
+    /// See [`Facilities::exit_info`].
+    pub(crate) exit_info: bool,
+}
+
+/// Tries the floor once. What `mask` names is treated as missing.
+///
+/// # Errors
+///
+/// [`Unavailable`] names the call that does not work.
+pub(crate) fn probe(mask: Mask) -> Result<Facilities, Unavailable> {
+    let refused = |errno| Unavailable {
+        call: "kqueue",
+        errno,
+    };
+    if mask.pidfd {
+        return Err(refused(libc::ENOSYS));
+    }
+    // No descriptor to be had is a fault of this moment, and told by whoever needs one next.
+    match Queue::new() {
+        Ok(_) => {}
+        Err(error) if error.raw_os_error() == Some(libc::ENOSYS) => {
+            return Err(refused(libc::ENOSYS));
+        }
+        Err(_) => {}
+    }
+    let hidden = mask.exit_info || mask.pidfd_info;
+    Ok(Facilities {
+        group_signal: false,
+        exit_info: !hidden,
+    })
+}

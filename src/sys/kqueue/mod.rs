@@ -1,0 +1,76 @@
+//! The back end for macOS and FreeBSD: a kqueue for each process, and `sysctl` for what is only to be read.
+//!
+//! # A kqueue for each process
+//!
+//! Each [`Pin`] owns a kqueue with a single note in it: of the exit of its process. That makes it what a pidfd is on Linux.
+//! The note hangs on the process and not on its number, so that it can be asked whether *this* process has exited, however
+//! often the number was given out since; a descriptor can be polled, so that a waiter can sleep on it, and the reactor's
+//! own kqueue can report it; and two pins of one process do not get into each other's way, as two notes about one number in
+//! one queue would. It costs a descriptor, as a pidfd does.
+//!
+//! A note is read once. Only a pin whose status nobody else tells reads it; then, and where a note can never come, a
+//! trigger of its own takes its place, which stays.
+//!
+//! # What it can
+//!
+//! | | |
+//! | --- | --- |
+//! | pins a process that is not our child | no: it is checked just before each use. What is left is documented at [`Pin`] |
+//! | the group after its leader was reaped | no: the machine keeps the zombie instead |
+//! | status without a reap | yes, of children by a wait, of others by the note (macOS: of whom we may signal) |
+//! | usage without a reap | no: it is `None` |
+//! | a waiter sleeps on the process | yes |
+//! | the mark in a limit | no: there is no limit to spare |
+//! | a launch that hangs can be ended | no: `posix_spawn` tells the number when it is over |
+//!
+//! # Files
+//!
+//! | file | call |
+//! | --- | --- |
+//! | `meaning` | none: what all answers mean together. Compiled and tested on every platform |
+//! | `parse` | none: lists of strings as values. Tested on every platform too |
+//! | `pin`, `queue` | `kqueue`, `kevent` |
+//! | `wait` | `waitid` |
+//! | `signal` | `kill` |
+//! | `poller` | mio's kqueue |
+//! | `revocation` | `pipe` |
+//! | `launch`, `attributes` | `posix_spawn` |
+//! | `table` | the functions that `darwin` and `freebsd` both have |
+//! | `random` | `arc4random_buf` |
+
+mod attributes;
+mod facilities;
+mod launch;
+mod meaning;
+mod parse;
+mod person;
+mod pin;
+mod poller;
+mod queue;
+mod random;
+mod revocation;
+mod signal;
+mod table;
+mod wait;
+
+#[cfg(test)]
+mod meaning_tests;
+
+pub(crate) use facilities::{Facilities, Mask, probe};
+pub(crate) use launch::{Born, Unborn, launch, signal_mask};
+pub(crate) use pin::{Pin, is_gone, sleep_on, sleep_on_alone};
+pub(crate) use poller::{Poller, Watch};
+pub(crate) use random::random_u64;
+pub(crate) use revocation::{Revocation, wait_readable, wait_writable};
+pub(crate) use signal::{Target, kill_unpinned, send_signal};
+pub(crate) use table::{
+    LIMIT_OF_MARK, ProcessTable, adopts_orphans, command_line, is_ancestor, mark_limit,
+    own_identity, own_limit, read_process, start_of, ticks_since_boot, why_alive,
+};
+
+pub(super) use super::system::new_pipe;
+pub(super) use launch::Wanted;
+pub(super) use meaning::Presence;
+pub(super) use parse::{Strings, owned, parse_name, split, variable};
+pub(super) use person::Person;
+pub(super) use table::Offspring;

@@ -1,0 +1,14 @@
+//! The part of the back end that is decisions alone, for the tests of a platform that has another back end.
+
+// Whether all of it is used is seen where it is.
+#![allow(
+    dead_code,
+    reason = "the tests do not use every function of what they test a part of"
+)]
+
+mod meaning;
+mod parse;
+
+mod meaning_tests;
+
+pub(super) use parse::{Strings, owned, parse_name, split, variable};

@@ -1,0 +1,247 @@
+//! All processes of the machine, and each of them, as far as reports and a search for descendants have to know them.
+//!
+//! For helper threads, never for the reactor.
+
+use std::cell::RefCell;
+use std::ffi::OsString;
+use std::io;
+
+use super::facilities::Facilities;
+use super::signal::is_taken;
+use crate::limit_mark::Pair;
+use crate::sys::system;
+use crate::sys::unix::{current_pid, to_pid};
+use crate::sys::vocabulary::{Condition, Described, Limits, OwnerIdentity, ProcessFacts};
+
+/// What of a command line is kept for a report.
+const REPORTED_LIST: usize = 64 << 10;
+/// Longer than any chain of ancestors; one that seems longer has changed under our eyes.
+const LONGEST_CHAIN: usize = 4096;
+
+/// No limit here is free to hold a mark.
+pub(crate) const LIMIT_OF_MARK: u32 = u32::MAX;
+
+/// A process, and which one is its parent.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::sys) struct Offspring {
+    pub(in crate::sys) pid: u32,
+    /// In the terms of `system::parent_key`.
+    pub(in crate::sys) parent: u64,
+}
+
+/// The processes of this machine that we may see.
+#[derive(Debug)]
+pub(crate) struct ProcessTable {
+    /// Who descends from whom, read when it is asked for and good until the next list.
+    families: RefCell<Option<Vec<Offspring>>>,
+}
+
+impl ProcessTable {
+    /// # Errors
+    ///
+    /// None.
+    pub(crate) fn open() -> io::Result<Self> {
+        Ok(Self {
+            families: RefCell::new(None),
+        })
+    }
+
+    /// All pids, ascending, as they are at one moment.
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`, and what a sandbox says.
+    pub(crate) fn list(&self, into: &mut Vec<u32>) -> io::Result<()> {
+        into.clear();
+        drop(self.families.take());
+        system::list(into)?;
+        into.sort_unstable();
+        into.dedup();
+        Ok(())
+    }
+
+    /// The number that was given last: it is not told, and on FreeBSD it can be any.
+    pub(crate) fn newest(&self) -> Option<u32> {
+        None
+    }
+
+    /// Limits that hold no mark: nobody's do here. `Gone` is told truly.
+    pub(crate) fn limits(&self, pid: u32) -> Limits {
+        match to_pid(pid) {
+            Ok(number) if is_taken(number) => Limits::Read(Pair {
+                soft: u64::MAX,
+                hard: u64::MAX,
+            }),
+            Ok(_) | Err(_) => Limits::Gone,
+        }
+    }
+
+    /// The same.
+    pub(crate) fn limits_by_file(&self, pid: u32) -> Limits {
+        self.limits(pid)
+    }
+
+    /// The process group; `None` for one that is gone.
+    pub(crate) fn group(&self, pid: u32) -> Option<u32> {
+        let found = system::describe(to_pid(pid).ok()?).ok()?;
+        Some(found.group).filter(|group| *group > 0)
+    }
+
+    /// The children of a process. On macOS by its unique id: also those whom a tracer has taken for the time being.
+    pub(crate) fn children(&self, pid: u32, into: &mut Vec<u32>) {
+        let Some(key) = to_pid(pid).ok().and_then(system::parent_key) else {
+            return;
+        };
+        let mut families = self.families.borrow_mut();
+        let families = families.get_or_insert_with(|| {
+            let mut all = Vec::new();
+            // Whoever is not listed is not found as a child: there are other ways to be found.
+            match system::offspring(&mut all) {
+                Ok(()) => all,
+                Err(_) => Vec::new(),
+            }
+        });
+        let children = families.iter().filter(|one| one.parent == key);
+        into.extend(children.map(|one| one.pid));
+    }
+
+    /// Where a process comes from. Hold a pin before, and see that it lives afterwards.
+    ///
+    /// # Errors
+    ///
+    /// `ESRCH` if it is gone; `EPERM` where it is not ours to know.
+    pub(crate) fn describe(&self, pid: u32) -> io::Result<Described> {
+        system::describe(to_pid(pid)?)
+    }
+
+    /// Program and arguments; empty for a zombie, and for what is not ours to read.
+    pub(crate) fn command_line(&self, pid: u32) -> Vec<OsString> {
+        command_line(pid).unwrap_or_default()
+    }
+
+    /// The value of a variable as it was when the program began; `None` if it is not set, or not ours to read.
+    pub(crate) fn variable(&self, pid: u32, name: &str) -> Option<OsString> {
+        let strings = system::strings(to_pid(pid).ok()?).ok()?;
+        let mut all = strings.environ.into_iter();
+        all.find(|(key, _)| key == name).map(|(_, value)| value)
+    }
+}
+
+/// Reads what can be read about a process.
+///
+/// All of it is about one and the same process only if a pin was there before, and it still lives afterwards.
+///
+/// # Errors
+///
+/// `ESRCH` if there is no such process. What is merely not ours to read is left empty.
+pub(crate) fn read_process(pid: u32) -> io::Result<ProcessFacts> {
+    let number = to_pid(pid)?;
+    let strings = system::strings(number).unwrap_or_default();
+    let person = system::person(number)?;
+    Ok(ProcessFacts {
+        parent: Some(person.parent).filter(|parent| *parent != 0),
+        args: strings.args,
+        exe: system::executable(number),
+        user: person.real_user,
+        age: person.age,
+        environ: strings.environ,
+        state: person.condition.state,
+    })
+}
+
+/// Reads the arguments of a process for a report, up to 64 KiB of them; empty for a zombie.
+///
+/// # Errors
+///
+/// `ESRCH` if there is no such process; `EPERM`, `EINVAL` where it is not ours to know.
+pub(crate) fn command_line(pid: u32) -> io::Result<Vec<OsString>> {
+    let mut args = system::strings(to_pid(pid)?)?.args;
+    let mut room = REPORTED_LIST;
+    args.retain(|arg| {
+        room = room.saturating_sub(arg.len() + 1);
+        room > 0
+    });
+    Ok(args)
+}
+
+/// Reads what keeps a process that was killed.
+///
+/// # Errors
+///
+/// As [`read_process`].
+pub(crate) fn why_alive(pid: u32) -> io::Result<Condition> {
+    Ok(system::person(to_pid(pid)?)?.condition)
+}
+
+/// Whether a process is this one, or its parent, or the parent's parent, and so on up to the first.
+///
+/// # Errors
+///
+/// As [`read_process`], for an ancestor that cannot be asked for its parent: then the answer is not known.
+pub(crate) fn is_ancestor(pid: u32) -> io::Result<bool> {
+    let mut ancestor = current_pid();
+    for _ in 0..LONGEST_CHAIN {
+        if ancestor == pid {
+            return Ok(true);
+        }
+        ancestor = system::describe(to_pid(ancestor)?)?.parent;
+        if ancestor == 0 {
+            return Ok(false);
+        }
+    }
+    Ok(false)
+}
+
+/// Reads who this process is. In a child that was forked without exec it is somebody else.
+///
+/// # Errors
+///
+/// What a sandbox says.
+pub(crate) fn own_identity(_facilities: &Facilities) -> io::Result<OwnerIdentity> {
+    let pid = current_pid();
+    let number = to_pid(pid)?;
+    Ok(OwnerIdentity {
+        pid,
+        start_ticks: system::describe(number)?.start_ticks,
+        inode: system::presence(number).id().unwrap_or(0),
+        boot: system::boot_id()?,
+        pid_namespace: system::namespace(number),
+    })
+}
+
+/// Marks a process that is pinned: there is nothing to mark it in.
+///
+/// # Errors
+///
+/// `Unsupported`.
+pub(crate) fn mark_limit(_pid: u32, _mark: Pair) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// The limit that this process has itself, and that would hold a mark.
+///
+/// # Errors
+///
+/// There is none: in a few words for people.
+pub(crate) fn own_limit() -> Result<Pair, &'static str> {
+    Err("only Linux has a resource limit that is free to hold a mark (RLIMIT_LOCKS)")
+}
+
+/// When a pinned process was started, on the clock of [`ticks_since_boot`].
+///
+/// # Errors
+///
+/// Those of [`ProcessTable::describe`].
+pub(crate) fn start_of(pid: u32) -> io::Result<u64> {
+    Ok(system::describe(to_pid(pid)?)?.start_ticks)
+}
+
+/// Whether orphans come to this process: it is the first one, or has asked for them.
+pub(crate) fn adopts_orphans() -> bool {
+    current_pid() == 1 || system::is_reaper()
+}
+
+/// Now, on the clock by which the kernel tells the starts of processes, and which no setting of the time changes.
+pub(crate) fn ticks_since_boot() -> u64 {
+    system::ticks()
+}
