@@ -104,6 +104,10 @@ mod lists;
 #[path = "darwin/procargs.rs"]
 mod procargs;
 
+// For the machine's simulated world.
+#[cfg(test)]
+pub(crate) use kqueue::simulated;
+
 pub(crate) use orders::{ChildMask, Fault, Grouping, Limit, Orders, Passed, Step};
 pub(crate) use platform::{
     Born, Cgroups, Facilities, LIMIT_OF_MARK, Leaf, Mask, Pin, Poller, ProcessTable, Revocation,

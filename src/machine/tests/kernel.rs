@@ -95,6 +95,10 @@ impl World {
     fn look(&mut self, process: ProcessId, settle: bool) -> Looked {
         let proc = &self.procs[&process];
         assert!(proc.pinned, "{process:?} is looked at without a pin");
+        #[cfg(test)]
+        if let Some(xnu) = proc.xnu {
+            return self.look_through_kqueue(process, xnu);
+        }
         let status = match (proc.body, proc.relation) {
             (Body::Alive, _) => return Looked::Alive,
             (Body::Zombie, _) if proc.traced => return Looked::Held,
@@ -102,13 +106,25 @@ impl World {
             (Body::Zombie, Relation::Child) => Status::Code(0),
             (Body::Zombie, Relation::Stranger) | (Body::Gone, _) => Status::Unknown,
         };
-        let (life, found) = (proc.life, proc.found);
-        if !found {
+        self.told(process, status, StatusSource::Waited)
+    }
+
+    /// It has exited, and its slot is free.
+    pub(super) fn told(
+        &mut self,
+        process: ProcessId,
+        status: Status,
+        source: StatusSource,
+    ) -> Looked {
+        let proc = &self.procs[&process];
+        let (life, found, first) = (proc.life, proc.found, proc.exited == 0);
+        // A second look that was under way finds what was told before.
+        if !found && first {
             self.gate.release(life);
         }
         Looked::Exited(Exit {
             status,
-            source: StatusSource::Waited,
+            source,
             asked: None,
             at: self.now,
             wall_clock: SystemTime::UNIX_EPOCH,
@@ -129,6 +145,13 @@ impl World {
         let allowed = self.kill_is_allowed(process);
         let proc = self.proc(process);
         assert!(proc.pinned, "{process:?} is signalled without a pin");
+        #[cfg(test)]
+        if let (Some(xnu), Target::Process | Target::Group) = (proc.xnu, target) {
+            // The back end asks that first.
+            if !xnu.holds_its_number() {
+                return Err(Errno::NoSuchProcess);
+            }
+        }
         if let Target::Remnant { reaped } = target {
             assert!(!reaped || proc.body == Body::Gone, "{process:?}");
             proc.company &= signal != Signal::KILL;
@@ -160,8 +183,7 @@ impl World {
             Temper::Asleep | Temper::Foreign => false,
         };
         if dies && proc.body == Body::Alive {
-            proc.body = Body::Zombie;
-            proc.unseen = true;
+            proc.die();
         }
         Ok(())
     }
@@ -350,8 +372,15 @@ impl World {
             }
             self.step(Op::Exit(0));
         }
+        #[cfg(test)]
+        self.settle();
         self.step(Op::Shutdown(0));
         for _ in 0..1000 {
+            if self.finished {
+                break;
+            }
+            #[cfg(test)]
+            self.settle();
             if self.finished {
                 break;
             }

@@ -1,7 +1,7 @@
 //! The machine in a simulated world: a kernel, a gate and a clock that are as good as real to it.
 //!
 //! `world` is what can happen, `kernel` carries out what the machine wants and asserts what is promised. On them stand the `explorer`, which tries every
-//! order of everything in small worlds, the `properties`, which try long random runs, the `scenarios`, which have names,
+//! order of everything in small worlds, `kqueue`, which does so where exits are announced as xnu does, the `properties`, which try long random runs, the `scenarios`, which have names,
 //! and the fuzzer, which comes in by [`drive`].
 
 mod bytes;
@@ -11,6 +11,8 @@ mod world;
 
 #[cfg(test)]
 mod explorer;
+#[cfg(test)]
+mod kqueue;
 #[cfg(test)]
 mod ladders;
 #[cfg(test)]

@@ -81,6 +81,9 @@ pub(super) struct Proc {
     pub(super) traced: bool,
     /// Its exit has not been handed to the machine yet.
     pub(super) unseen: bool,
+    /// How it ends where the kernel has no pidfds.
+    #[cfg(test)]
+    pub(super) xnu: Option<crate::sys::simulated::Simulated>,
     pub(super) leads_group: bool,
     /// Somebody else is in its group.
     pub(super) company: bool,
@@ -106,6 +109,18 @@ impl Proc {
     /// It was there before, and belongs to somebody else.
     pub(super) fn is_attached(&self) -> bool {
         self.relation == Relation::Stranger && !self.found && !self.hidden
+    }
+
+    /// It has had its last instruction.
+    pub(super) fn die(&mut self) {
+        self.body = Body::Zombie;
+        self.unseen = !self.hidden;
+        #[cfg(test)]
+        if let Some(xnu) = &mut self.xnu {
+            // That is announced later, and after that only it can be waited for.
+            xnu.begin_exit();
+            self.unseen = false;
+        }
     }
 }
 
@@ -197,6 +212,9 @@ pub(super) struct World {
     pub(super) sent: Vec<(Instant, ProcessId, Signal, Target)>,
     pub(super) finished: bool,
     pub(super) next_reply: u64,
+    /// What comes back from the next spawn, where the kernel has no pidfds.
+    #[cfg(test)]
+    pub(super) next_is: Option<crate::sys::simulated::Simulated>,
 }
 
 impl World {
@@ -236,6 +254,8 @@ impl World {
             sent: Vec::new(),
             finished: false,
             next_reply: 0,
+            #[cfg(test)]
+            next_is: None,
         }
     }
 
@@ -301,6 +321,10 @@ impl World {
                     return false;
                 };
                 self.proc(process).traced = true;
+                #[cfg(test)]
+                if let Some(xnu) = &mut self.proc(process).xnu {
+                    xnu.trace();
+                }
             }
             Op::Untrace => self.untrace(),
             Op::Wake => self.wake(),
@@ -404,6 +428,8 @@ impl World {
                 relation,
                 traced: false,
                 unseen: false,
+                #[cfg(test)]
+                xnu: None,
                 leads_group: ours,
                 company: false,
                 pinned: true,
@@ -418,6 +444,8 @@ impl World {
                 killable: raced,
             },
         );
+        #[cfg(test)]
+        self.meet_at_its_stage(process);
         let facts = Facts {
             pid: u32::try_from(process.0).unwrap() + 100,
             inode: Some(process.0),
@@ -467,8 +495,7 @@ impl World {
 
     pub(super) fn exit(&mut self, process: ProcessId, seen: bool) -> bool {
         let proc = self.proc(process);
-        proc.body = Body::Zombie;
-        proc.unseen = !proc.hidden;
+        proc.die();
         if seen {
             self.see_exits();
         }
@@ -514,6 +541,10 @@ impl World {
             let proc = self.proc(process);
             proc.traced = false;
             proc.unseen = proc.body == Body::Zombie && !proc.hidden;
+            #[cfg(test)]
+            if let Some(xnu) = &mut proc.xnu {
+                proc.unseen = xnu.untrace() && proc.exited == 0;
+            }
         }
         self.see_exits();
     }
@@ -528,8 +559,7 @@ impl World {
         for process in asleep {
             let proc = self.proc(process);
             if proc.kills > 0 {
-                proc.body = Body::Zombie;
-                proc.unseen = true;
+                proc.die();
             }
         }
         self.see_exits();
@@ -538,6 +568,14 @@ impl World {
     fn foreign_reap(&mut self) {
         for proc in self.procs.values_mut() {
             if proc.relation == Relation::Stranger && proc.body == Body::Zombie && !proc.traced {
+                #[cfg(test)]
+                if let Some(xnu) = &mut proc.xnu {
+                    // Which announces nothing.
+                    if xnu.reap() {
+                        proc.body = Body::Gone;
+                    }
+                    continue;
+                }
                 proc.body = Body::Gone;
                 proc.unseen = !proc.hidden;
             }

@@ -48,10 +48,6 @@ pub(in crate::sys) fn ticks() -> u64 {
 }
 
 /// By what a process's children name it: its number.
-#[expect(
-    clippy::unnecessary_wraps,
-    reason = "the other system's may not be told"
-)]
 pub(in crate::sys) fn parent_key(pid: Pid) -> Option<u64> {
     Some(pid.as_raw_nonzero().get().unsigned_abs().into())
 }

@@ -55,6 +55,8 @@ mod wait;
 
 #[cfg(test)]
 mod meaning_tests;
+#[cfg(test)]
+pub(crate) mod simulated;
 
 pub(crate) use facilities::{Facilities, Mask, probe};
 pub(crate) use launch::{Born, Unborn, launch, signal_mask};

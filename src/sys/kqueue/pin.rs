@@ -203,6 +203,14 @@ impl Pin {
         self.queue.is_marked()
     }
 
+    /// Its parent, 0 for none, and the user that it runs as. `None` once it was reaped.
+    pub(crate) fn parent_and_user(&self) -> Option<(u32, u32)> {
+        let found = system::describe(self.number).ok()?;
+        // After the reading: it was about this process.
+        self.holds_its_number()
+            .then_some((found.parent, found.user))
+    }
+
     /// Whether the process, alive or a zombie, still has its number: nobody else can have it then.
     pub(crate) fn holds_its_number(&self) -> bool {
         match self.queue.is_marked() {

@@ -8,6 +8,7 @@
 
 mod meaning;
 mod parse;
+pub(crate) mod simulated;
 
 mod meaning_tests;
 
