@@ -226,8 +226,9 @@ impl Builder {
         let facilities = sys::probe(self.mask).map_err(|unavailable| {
             Error::new(ErrorKind::Unsupported, OPERATION)
                 .with_detail(format!(
-                    "{} is needed, Linux 5.4 and newer have it",
-                    unavailable.call
+                    "{} is needed, {}",
+                    unavailable.call,
+                    Facilities::FLOOR
                 ))
                 .with_source(unavailable.cause())
         })?;
@@ -253,7 +254,7 @@ impl Builder {
         let subreaper = self.become_subreaper(&facilities)?;
         let orphans = match &subreaper {
             Some(_) => Ok(()),
-            None if self.subreaper => Err("PIDFD_SIGNAL_PROCESS_GROUP came with Linux 6.9"),
+            None if self.subreaper => Err(Facilities::NO_GROUP_SIGNAL),
             None => Err("it needs the host's consent, Builder::subreaper(true)"),
         };
         let capabilities = capabilities(&facilities, limit_mark.err(), cgroups.look(), orphans);
@@ -410,10 +411,7 @@ fn capabilities(
         (Capability::SubreaperTier, orphans.map_err(Cow::Borrowed)),
         (
             Capability::GroupSignalAfterReap,
-            kernel(
-                facilities.group_signal,
-                "PIDFD_SIGNAL_PROCESS_GROUP came with Linux 6.9",
-            ),
+            kernel(facilities.group_signal, Facilities::NO_GROUP_SIGNAL),
         ),
         (
             Capability::LimitMark,
@@ -421,7 +419,7 @@ fn capabilities(
         ),
         (
             Capability::ForeignStatus,
-            kernel(facilities.exit_info, "PIDFD_INFO_EXIT came with Linux 6.15"),
+            kernel(facilities.exit_info, Facilities::NO_EXIT_INFO),
         ),
         (Capability::DurableIdentity, later()),
     ])

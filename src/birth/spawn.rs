@@ -229,8 +229,13 @@ fn launch_error(shared: &Shared, failure: Failure, own_group: bool) -> Error {
             // That is how std says that it has found a NUL.
             let invalid =
                 error.kind() == io::ErrorKind::InvalidInput && error.raw_os_error().is_none();
+            let unsupported =
+                error.kind() == io::ErrorKind::Unsupported && error.raw_os_error().is_none();
             let kind = if invalid {
                 ErrorKind::InvalidInput
+            } else if unsupported {
+                // A back end says that it cannot do what was asked for, and has done nothing.
+                ErrorKind::Unsupported
             } else {
                 ErrorKind::SpawnFailed
             };

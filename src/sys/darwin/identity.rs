@@ -114,3 +114,18 @@ pub(in crate::sys) fn namespace(_pid: Pid) -> u64 {
 pub(in crate::sys) fn is_reaper() -> bool {
     false
 }
+
+/// # Errors
+///
+/// `Unsupported`.
+pub(in crate::sys) fn become_reaper() -> io::Result<()> {
+    let text = "on macOS orphans go to launchd, and to nobody else";
+    Err(io::Error::new(io::ErrorKind::Unsupported, text))
+}
+
+/// # Errors
+///
+/// `Unsupported`.
+pub(in crate::sys) fn stop_being_reaper() -> io::Result<()> {
+    become_reaper()
+}

@@ -1,10 +1,11 @@
-//! `procctl(PROC_REAP_*)`: the mechanism of a tier that is not connected yet.
+//! `procctl(PROC_REAP_*)`: the mechanism of a tier of which only the orphans are connected, and only where a group can be
+//! signalled after its leader was reaped: not here yet.
 //!
 //! Whoever has asked for it is the reaper of all its descendants: what loses its parent comes to it, and not to pid 1, with
 //! its children and theirs. The kernel knows who belongs to which child, so that it can kill a child with all that it has
 //! started in one call, whatever that did to its group, its session and its environment; and it says when nobody is left.
 //!
-//! What `Containment::Subreaper` has to do with it: [`acquire`] once, under the host's consent (from then on every orphan is
+//! What `Containment::Subreaper` has to do with it: [`become_reaper`] once, under the host's consent (from then on every orphan is
 //! the host's to reap); [`kill`] for each leader of a session that is ended, before the leader is reaped, and again until it
 //! says `ESRCH`; and reap what comes. Where the ending sessions hold all children, [`count`] of zero is the proof.
 
@@ -34,9 +35,17 @@ pub(super) fn count() -> io::Result<usize> {
 /// # Errors
 ///
 /// `EBUSY` if it is so already.
-#[expect(dead_code, reason = "the tier that it is for is not connected yet")]
-pub(super) fn acquire() -> io::Result<()> {
+pub(in crate::sys) fn become_reaper() -> io::Result<()> {
     Ok(set_reaper_status(true)?)
+}
+
+/// They go to where they went before.
+///
+/// # Errors
+///
+/// `EINVAL` if it is not so.
+pub(in crate::sys) fn stop_being_reaper() -> io::Result<()> {
+    Ok(set_reaper_status(false)?)
 }
 
 /// Kills a child of this reaper and all that descends from it, in one call that no fork gets ahead of; says how many were

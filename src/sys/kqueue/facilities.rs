@@ -12,6 +12,15 @@ pub(crate) struct Facilities {
     pub(crate) exit_info: bool,
 }
 
+impl Facilities {
+    /// What a registry cannot do without.
+    pub(crate) const FLOOR: &str = "macOS and FreeBSD have it";
+    /// Why there is no [`group_signal`](Self::group_signal).
+    pub(crate) const NO_GROUP_SIGNAL: &str = "only Linux (6.9) has it";
+    /// Why there may be no [`exit_info`](Self::exit_info).
+    pub(crate) const NO_EXIT_INFO: &str = "it is masked";
+}
+
 /// Facilities to be treated as missing, in the words of all back ends.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mask {

@@ -36,12 +36,16 @@
 //! | `revocation` | `pipe` |
 //! | `launch`, `attributes` | `posix_spawn` |
 //! | `table` | the functions that `darwin` and `freebsd` both have |
+//! | `orphans` | `waitid(P_ALL)` |
+//! | `cgroup` | none: there are no cgroups |
 //! | `random` | `arc4random_buf` |
 
 mod attributes;
+mod cgroup;
 mod facilities;
 mod launch;
 mod meaning;
+mod orphans;
 mod parse;
 mod person;
 mod pin;
@@ -58,8 +62,10 @@ mod meaning_tests;
 #[cfg(test)]
 pub(crate) mod simulated;
 
+pub(crate) use cgroup::{Cgroups, Leaf};
 pub(crate) use facilities::{Facilities, Mask, probe};
 pub(crate) use launch::{Born, Unborn, launch, signal_mask};
+pub(crate) use orphans::{Subreaper, await_child, bury, has_children};
 pub(crate) use pin::{Pin, is_gone, sleep_on, sleep_on_alone};
 pub(crate) use poller::{Poller, Watch};
 pub(crate) use random::random_u64;

@@ -9,6 +9,7 @@ use mio::{Events, Poll, Token, Waker};
 use rustix::event::kqueue::{Event, EventFilter, EventFlags};
 use rustix::io::Errno;
 
+use super::cgroup::Leaf;
 use super::meaning::ahead;
 use super::pin::Pin;
 use super::queue::Queue;
@@ -158,6 +159,11 @@ impl Watch {
             ));
         }
         Ok(self.queue.watch(pin.queue(), key)?)
+    }
+
+    /// There are no leaves.
+    pub(crate) fn add_leaf(&self, leaf: &Leaf, _key: u64) -> io::Result<()> {
+        match *leaf {}
     }
 
     /// Ends the watch. To be done before the pin is dropped, so that its number is nobody else's.

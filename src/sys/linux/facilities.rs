@@ -14,6 +14,15 @@ pub(crate) struct Facilities {
     pub(crate) exit_info: bool,
 }
 
+impl Facilities {
+    /// What a registry cannot do without.
+    pub(crate) const FLOOR: &str = "Linux 5.4 and newer have it";
+    /// Why there may be no [`group_signal`](Self::group_signal).
+    pub(crate) const NO_GROUP_SIGNAL: &str = "PIDFD_SIGNAL_PROCESS_GROUP came with Linux 6.9";
+    /// Why there may be no [`exit_info`](Self::exit_info).
+    pub(crate) const NO_EXIT_INFO: &str = "PIDFD_INFO_EXIT came with Linux 6.15";
+}
+
 /// Facilities to be treated as missing, so that the ways without them can be tested on a kernel that has them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Mask {
