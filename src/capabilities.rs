@@ -58,7 +58,7 @@ pub enum Capability {
     /// Descendants can be marked in a resource limit, which outlives a cleared environment. Linux.
     LimitMark,
     /// The exit status of a process that is not this host's child, or that someone else reaped.
-    /// Linux 6.15.
+    /// Linux 6.15, FreeBSD; macOS of whom this host may signal.
     ForeignStatus,
     /// A process's identity can be written down and found again by a later host of the same boot.
     /// Linux 6.9.

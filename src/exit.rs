@@ -113,7 +113,8 @@ impl Exit {
         self.lifetime
     }
 
-    /// What the process used. `None` where it was not this registry that reaped it.
+    /// What the process used. `None` where it was not this registry that reaped it, and on macOS and FreeBSD, where it is
+    /// not told before the reap.
     pub fn usage(&self) -> Option<Usage> {
         self.usage
     }

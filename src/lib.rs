@@ -96,7 +96,12 @@
 //! # Platforms
 //!
 //! Linux 5.4 and newer, with no feature flags; newer kernels add what [`Registry::capabilities`] lists. A process that is held costs
-//! one descriptor, to be set against the usual soft limit of 1,024. macOS and FreeBSD (kqueue) are planned and do not build yet.
+//! one descriptor, to be set against the usual soft limit of 1,024.
+//!
+//! macOS (10.15) and FreeBSD (13.1) have a back end on kqueue. Nothing has been run there yet: it is type-checked on Linux, and what it
+//! decides about the kernel's answers is tested and simulated there. Less can be promised: a process that is not a child is checked just
+//! before each signal and not pinned ([`Registry::attach`]), [`Exit::usage`] is `None`, there is no limit to hold a mark, no cgroup and
+//! no subreaper tier, and [`Command`] refuses what `posix_spawn` cannot do. Other platforms do not compile.
 //!
 //! # Anatomy
 //!

@@ -41,7 +41,7 @@ use crate::{birth, sys};
 ///
 /// # Portability
 ///
-/// Linux 5.4 and newer. Each process that is held costs one descriptor until it has exited: set that against the
+/// Linux 5.4 and newer; macOS and FreeBSD, where nothing has been run yet. Each process that is held costs one descriptor until it has exited: set that against the
 /// usual soft limit of 1,024.
 ///
 /// # After a fork
@@ -181,7 +181,14 @@ impl Registry {
     /// group, and never reaped. Attached a second time to the same session it is the same [`Process`].
     ///
     /// How it exited is known where the kernel tells (Linux 6.15), and [`Status::Unknown`](crate::Status::Unknown)
-    /// elsewhere. It is waited for, a second at most, since the kernel tells it only after the process was reaped.
+    /// elsewhere. It is waited for, a second at most, since the kernel tells it only after the process was reaped. FreeBSD
+    /// tells it with the exit, and macOS too of whom this program may signal.
+    ///
+    /// # Portability
+    ///
+    /// Linux pins the process: no signal can reach another one that has got its pid. On macOS and FreeBSD that is asked just
+    /// before each signal. The process would have to exit, to be reaped, and its number to be given out again within the
+    /// microseconds between the two calls: that is unlikely, and not impossible.
     ///
     /// # Errors
     ///

@@ -43,6 +43,11 @@ use crate::signal::Signal;
 ///
 /// [`close_other_descriptors`](Self::close_other_descriptors) needs Linux 5.9; the rest works from 5.4 on.
 ///
+/// On macOS and FreeBSD it is `posix_spawn` that launches. What that has no attribute for is refused with
+/// [`Unsupported`](crate::ErrorKind::Unsupported) before anything is started: user and groups, limits, niceness, umask, the
+/// parent-death signal; on FreeBSD also a session of its own and the closing of other descriptors. A launch that hangs, as
+/// on a file system whose server is gone, is not ended by the end of its session there.
+///
 /// # Examples
 ///
 /// ```no_run
