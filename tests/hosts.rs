@@ -176,7 +176,7 @@ fn log_by(record: impl Fn(&log::Record<'_>) + Send + Sync + 'static) {
 fn a_logger_that_writes_to_a_member_of_the_session_delays_no_kill() {
     let (reader, writer) = pipe();
     // A pipe of one page, which is full: the next record blocks until its reader reads, or dies.
-    rustix::pipe::fcntl_setpipe_size(&writer, 4096).expect("a page");
+    support::shrink_pipe(&writer);
     (&writer).write_all(&[b'x'; 4096]).expect("it holds a page");
     let entered = Arc::new(OnceLock::new());
     let output = Arc::new(Mutex::new(Some(writer)));
@@ -563,7 +563,7 @@ fn nothing_of_the_hosts_process_is_changed() {
             all.push(status_field("self", field).expect("the kernel has this field"));
         }
         all.push(std::fs::read_to_string("/proc/self/limits").expect("our own limits"));
-        all.push(format!("{:?}", rustix::process::child_subreaper()));
+        all.push(support::subreaper());
         all.push(format!(
             "{:?} {:?}",
             rustix::process::getpgrp(),

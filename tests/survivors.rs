@@ -41,19 +41,11 @@ fn end(registry: &Registry, session: u64, policy: &StopPolicy) -> procession::Se
     clean(registry.end_session_with(session, policy).works())
 }
 
-/// From here on this thread, and whatever it starts that does not gain it by an exec, may not signal other users.
-fn give_up_the_right_to_kill() {
-    use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
-    let mut sets = capabilities(None).expect("capabilities can be read");
-    sets.effective.remove(CapabilitySet::KILL);
-    set_capabilities(None, sets).expect("capabilities can be given up");
-}
-
 /// A user that nothing on the machine runs as.
 const NOBODY_AT_ALL: &str = "61234";
 
 fn survivors_of_an_ended_session_are_killed_and_reported_again() {
-    give_up_the_right_to_kill();
+    support::give_up_the_right_to_kill();
     let registry = registry();
     let (child, control, _lines) =
         controlled(&registry, 1, role("changes-user").arg(NOBODY_AT_ALL));
@@ -82,7 +74,7 @@ fn survivors_of_an_ended_session_are_killed_and_reported_again() {
 }
 
 fn a_kill_that_is_not_permitted_is_a_survivor_that_stays_tracked() {
-    give_up_the_right_to_kill();
+    support::give_up_the_right_to_kill();
     let registry = registry();
     let events =
         registry.subscribe_to(EventMask::SURVIVED | EventMask::EXITED | EventMask::SESSIONS);
@@ -249,7 +241,7 @@ fn a_leader_alone_is_ended_under_the_leader_tier() {
 }
 
 fn one_member_of_a_group_under_another_user_lowers_what_is_claimed() {
-    give_up_the_right_to_kill();
+    support::give_up_the_right_to_kill();
     let registry = registry();
     // The group's second process belongs to somebody else, so that the success of the group signal hides a refusal.
     let (_child, control, mut lines) =

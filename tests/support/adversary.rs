@@ -16,8 +16,11 @@ use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use super::pipes::role;
+use super::platform::{self, set_locks};
 use super::roles::{argument, say};
 use super::wait::{LONG_ENOUGH, holds_within, let_pass, ms, now};
+
+pub(crate) use super::platform::own_locks;
 
 /// After this a program of this file ends by itself.
 const LIFETIME: Duration = Duration::from_secs(20);
@@ -201,33 +204,6 @@ pub(crate) fn lower_own_mark() {
     set_locks(0, 7, 7);
 }
 
-fn set_locks(pid: i32, soft: u64, hard: u64) {
-    let limit = libc::rlimit64 {
-        rlim_cur: soft,
-        rlim_max: hard,
-    };
-    // SAFETY: the limit is valid for reading, and the old one is not asked for.
-    let answer = unsafe {
-        libc::syscall(
-            libc::SYS_prlimit64,
-            pid,
-            10,
-            &raw const limit,
-            std::ptr::null_mut::<libc::rlimit64>(),
-        )
-    };
-    assert_eq!(answer, 0, "{}", std::io::Error::last_os_error());
-}
-
-/// The limit that can hold a mark: soft and hard.
-pub(crate) fn own_locks() -> (u64, u64) {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Locks);
-    (
-        limit.current.unwrap_or(u64::MAX),
-        limit.maximum.unwrap_or(u64::MAX),
-    )
-}
-
 /// Puts its own mark on the process that is its first argument.
 pub(crate) fn frames_a_stranger() {
     let (soft, hard) = own_locks();
@@ -250,8 +226,7 @@ pub(crate) fn headless() {
         say("ready");
         linger();
     });
-    // SAFETY: it ends this thread alone, whose stack nobody else refers to.
-    unsafe { libc::syscall(libc::SYS_exit, 0) };
+    platform::end_this_thread();
 }
 
 /// Becomes another program from a thread that is not the first: its number goes on, its threads are gone.
@@ -273,9 +248,7 @@ pub(crate) fn lingers() {
 
 /// Starts a child in a pid namespace of its own, and stays.
 pub(crate) fn namespace_owner() {
-    // SAFETY: the call takes flags and touches no memory.
-    let result = unsafe { libc::unshare(libc::CLONE_NEWPID) };
-    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+    platform::new_pid_namespace();
     if fork() == Side::Child {
         // The first of its namespace.
         if fork() == Side::Child {

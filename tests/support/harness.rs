@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
-use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::leak::Before;
-use super::wait::{Pinned, holds_within, ms};
-use super::{programs, raw, refusal, roles, world};
+use super::platform::{Pinned, SKIPPED, world};
+use super::wait::{holds_within, ms};
+use super::{platform, programs, roles};
 
 /// The variable whose value every process of one test carries.
 pub(crate) const TOKEN: &str = "PROCESSION_TEST_TOKEN";
@@ -161,9 +161,9 @@ fn run_here(name: &str, tests: &[Test]) -> ExitCode {
     let test = tests.iter().find(|test| test.name == name);
     let test = test.unwrap_or_else(|| panic!("there is no test {name:?}"));
     // Whatever the test runner was started with is not for the processes that the tests count descriptors of.
-    raw::keep_inherited_descriptors();
+    platform::keep_inherited_descriptors();
     if test.older_kernel || std::env::var_os(OLDER_KERNEL).is_some() {
-        refusal::be_on_an_older_kernel();
+        platform::be_on_an_older_kernel();
     }
     let before = Before::now();
     // A body that panicked has said why already; what it left is ended by the process that watches this one.
@@ -179,12 +179,12 @@ fn run_here(name: &str, tests: &[Test]) -> ExitCode {
 fn trial(test: Test) -> Trial {
     match test.skipped {
         Some(why) => Trial::ignorable_test(test.name, move || Ok(Completion::ignored_with(why))),
-        None => Trial::test(test.name, move || watch(test)),
+        None => Trial::ignorable_test(test.name, move || watch(test)),
     }
 }
 
 /// Starts a test in a process of its own, and comes back when nothing of it is left.
-fn watch(test: Test) -> Result<(), Failed> {
+fn watch(test: Test) -> Result<Completion, Failed> {
     static COUNT: AtomicU64 = AtomicU64::new(0);
     let token = format!(
         "{}-{}",
@@ -192,8 +192,7 @@ fn watch(test: Test) -> Result<(), Failed> {
         COUNT.fetch_add(1, Ordering::Relaxed)
     );
     // A file, not a pipe: reading a pipe to its end would wait for whoever was left behind with it.
-    let mut said =
-        File::from(memfd_create("output of a test", MemfdFlags::CLOEXEC).expect("memfd_create"));
+    let mut said = platform::anonymous_file();
     let mut child = begin(test, &token, &said).expect("a test process can be started");
     let pinned = Pinned::open(child.id()).expect("our child can be pinned");
     let limit = std::env::var("PROCESSION_WATCHDOG_SECONDS")
@@ -211,17 +210,23 @@ fn watch(test: Test) -> Result<(), Failed> {
         pinned.kill();
     }
     let status = child.wait().expect("our child can be waited for");
-    if !status.success() && wrong.is_empty() {
+    // It has come to need what this platform does not have.
+    let skipped = wrong.is_empty() && status.code() == Some(SKIPPED);
+    if !status.success() && wrong.is_empty() && !skipped {
         let _ = writeln!(wrong, "{}: {status}", test.name);
     }
     end_what_is_left(&token, &mut wrong);
     if wrong.is_empty() {
-        return Ok(());
+        return Ok(if skipped {
+            Completion::ignored_with("needs what this platform does not have")
+        } else {
+            Completion::Completed
+        });
     }
     let mut output = Vec::new();
     said.rewind()
         .and_then(|()| said.read_to_end(&mut output))
-        .expect("a memfd can be read");
+        .expect("the file can be read");
     Err(format!("{wrong}{}", String::from_utf8_lossy(&output)).into())
 }
 

@@ -1,8 +1,8 @@
 //! What a test process held before the test, and whether it holds more after.
 
 use super::harness::settle;
+use super::platform::world;
 use super::wait::holds_within;
-use super::world;
 
 /// What this process held before its test.
 #[derive(Debug)]

@@ -9,6 +9,9 @@
 //! runs it again. A role says by a line on its standard output that it has reached the state that it stands for, so
 //! that no test has to guess.
 //!
+//! What a platform has for its own is in `platform`, the only place of the tests that asks which one this is. A test that comes
+//! to need what its platform lacks is skipped then, by name; what is Linux's altogether is in `tests/linux`.
+//!
 //! # Variables
 //!
 //! | variable | meaning |
@@ -30,26 +33,31 @@ pub(crate) mod adversary;
 mod harness;
 mod leak;
 mod pipes;
+mod platform;
 mod programs;
 mod raw;
-mod refusal;
 mod reports;
 mod roles;
 mod scratch;
 pub(crate) mod strangers;
 pub(crate) mod tree;
 mod wait;
-mod world;
 
 pub(crate) use self::harness::{HIDDEN_TOO, Role, TOKEN, Test, main};
 pub(crate) use self::pipes::{Crowd, Lines, controlled, host, pipe, role, start};
+pub(crate) use self::platform::world::{
+    carries_environment, children, descriptors, is_our_child, numbers_in, own_signals, state,
+    status_field, switches, thread_named, threads,
+};
+pub(crate) use self::platform::{
+    Pinned, Refusal, end_lease, give_up_the_right_to_kill, is_dumpable, lease, move_wall_clock,
+    refuse, shrink_pipe, subreaper, tests_of_linux,
+};
 pub(crate) use self::programs::program;
 pub(crate) use self::raw::{
-    Forked, Interrupting, block_signal, end_lease, hold_before_exec, ignore_children,
-    ignore_signal, lease, move_wall_clock, own_session, replace_environment, run_in_fork,
-    set_variable, unblock_signal,
+    Forked, Interrupting, block_signal, hold_before_exec, ignore_children, ignore_signal,
+    own_session, replace_environment, run_in_fork, set_variable, unblock_signal,
 };
-pub(crate) use self::refusal::{Refusal, refuse};
 pub(crate) use self::reports::{
     Works, clean, close, close_with, drain, exits_of, member, only_member, registry, rungs,
     survivor,
@@ -57,11 +65,7 @@ pub(crate) use self::reports::{
 pub(crate) use self::roles::{argument, await_end_of_input, say};
 pub(crate) use self::scratch::Scratch;
 pub(crate) use self::wait::{
-    LONG_ENOUGH, Pinned, Rounds, asleep, eventually, holds_within, let_pass, ms, now,
-};
-pub(crate) use self::world::{
-    carries_environment, children, descriptors, is_our_child, numbers_in, own_signals, state,
-    status_field, switches, thread_named, threads,
+    LONG_ENOUGH, Rounds, asleep, eventually, holds_within, let_pass, ms, now,
 };
 
 /// A test, named like its function.

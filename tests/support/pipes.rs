@@ -5,7 +5,8 @@ use std::io::{BufRead as _, BufReader, Read};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use procession::{Process, Registry, SessionId};
-use rustix::pipe::{PipeFlags, pipe_with};
+
+use super::platform;
 
 /// A command that runs this executable in a role, with nothing to read.
 pub(crate) fn role(name: &str) -> Command {
@@ -92,7 +93,7 @@ impl Lines {
 
 /// A pipe that nobody inherits: the end to read from, and the end to write to.
 pub(crate) fn pipe() -> (File, File) {
-    let (reader, writer) = pipe_with(PipeFlags::CLOEXEC).expect("a pipe");
+    let (reader, writer) = platform::new_pipe().expect("a pipe");
     (File::from(reader), File::from(writer))
 }
 

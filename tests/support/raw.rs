@@ -11,21 +11,7 @@ use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use libc::{c_int, c_long, c_void};
-
-/// Lets nothing that this process has inherited, the standard streams aside, go on to what it starts.
-pub(crate) fn keep_inherited_descriptors() {
-    // SAFETY: the call marks descriptors, and closes none.
-    let result = unsafe {
-        libc::syscall(
-            libc::SYS_close_range,
-            3,
-            libc::c_uint::MAX,
-            libc::CLOSE_RANGE_CLOEXEC,
-        )
-    };
-    assert_eq!(result, 0, "{}", io::Error::last_os_error());
-}
+use libc::{c_int, c_void};
 
 /// Ignores a signal, for good.
 pub(crate) fn ignore_signal(signal: c_int) {
@@ -69,27 +55,6 @@ pub(crate) fn set_variable(name: &str, value: &str) {
     // SAFETY: whoever reads the environment in these tests does so by way of std, which has a lock for it. What the C library
     // reads of it by itself (where programs are, for posix_spawn) is not what is changed.
     unsafe { std::env::set_var(name, value) };
-}
-
-/// Takes a lease on a file of our own that nobody has open: until it is given up, and for 45 seconds at most, whoever
-/// opens it hangs. A child that hangs in it has inherited it: closing it here is not enough.
-pub(crate) fn lease(file: &File) {
-    /// `F_SETSIG`, which the libc crate lacks.
-    const SET_SIGNAL: c_int = 10;
-    // The holder is told by a signal, which is to be one that does nothing.
-    control(file, SET_SIGNAL, libc::SIGURG);
-    control(file, libc::F_SETLEASE, libc::F_WRLCK);
-}
-
-/// Gives it up.
-pub(crate) fn end_lease(file: &File) {
-    control(file, libc::F_SETLEASE, libc::F_UNLCK);
-}
-
-fn control(file: &File, call: c_int, argument: c_int) {
-    // SAFETY: no memory is involved.
-    let result = unsafe { libc::fcntl(file.as_raw_fd(), call, argument) };
-    assert_eq!(result, 0, "{}", io::Error::last_os_error());
 }
 
 /// Lets the kernel reap all children of this process, by SA_NOCLDWAIT instead of an ignored SIGCHLD.
@@ -172,51 +137,6 @@ pub(crate) fn hold_before_exec(command: &mut Command, pipe: File) {
     unsafe { command.pre_exec(hold) };
 }
 
-/// Traces a process without ever waiting for it: what it dies of, its parent does not hear while we live. With
-/// `before_exit` it does not even finish dying.
-pub(crate) fn seize(pid: i32, before_exit: bool) {
-    let options: c_long = if before_exit {
-        c_long::from(libc::PTRACE_O_TRACEEXIT)
-    } else {
-        0
-    };
-    // SAFETY: PTRACE_SEIZE takes no address, and its options by value.
-    let result = unsafe {
-        libc::ptrace(
-            libc::PTRACE_SEIZE,
-            pid,
-            std::ptr::null_mut::<c_void>(),
-            options,
-        )
-    };
-    assert_eq!(result, 0, "{}", io::Error::last_os_error());
-}
-
-/// Starts a child that shares our memory, as vfork does, and returns when it has let go of it: when its standard input
-/// has ended. Until then the calling thread is in state D.
-pub(crate) fn be_a_vfork_parent() {
-    extern "C" fn until_end_of_input(_: *mut c_void) -> c_int {
-        let mut byte = 0_u8;
-        loop {
-            // SAFETY: one byte is there to be written to.
-            let read = unsafe { libc::read(0, (&raw mut byte).cast::<c_void>(), 1) };
-            if read <= 0 {
-                return 0;
-            }
-        }
-    }
-    const STACK: usize = 64 * 1024;
-    let mut stack = vec![0_u128; STACK / size_of::<u128>()];
-    let top = stack.as_mut_ptr_range().end.cast::<c_void>();
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
-    // SAFETY: the stack outlives the child's use of our memory, since CLONE_VFORK holds us here until that is over; it
-    // is aligned to 16 bytes, and the child's function needs a few hundred.
-    let pid = unsafe { libc::clone(until_end_of_input, top, flags, std::ptr::null_mut()) };
-    assert!(pid > 0, "{}", io::Error::last_os_error());
-    // SAFETY: a null status pointer is allowed.
-    unsafe { libc::waitpid(pid, std::ptr::null_mut(), 0) };
-}
-
 /// Interrupts whatever system call the receiver of a signal is in, from now until the returned value is dropped.
 pub(crate) struct Interrupting(c_int);
 
@@ -240,19 +160,4 @@ impl Drop for Interrupting {
         let before = unsafe { libc::signal(self.0, libc::SIG_DFL) };
         assert_ne!(before, libc::SIG_ERR, "{}", io::Error::last_os_error());
     }
-}
-
-/// Moves the machine's wall clock by so many seconds.
-pub(crate) fn move_wall_clock(seconds: i64) {
-    let mut time = libc::timespec {
-        tv_sec: 0,
-        tv_nsec: 0,
-    };
-    // SAFETY: the pointer is valid for the call.
-    let read = unsafe { libc::clock_gettime(libc::CLOCK_REALTIME, &raw mut time) };
-    assert_eq!(read, 0, "{}", io::Error::last_os_error());
-    time.tv_sec += seconds;
-    // SAFETY: the pointer is valid for the call.
-    let set = unsafe { libc::clock_settime(libc::CLOCK_REALTIME, &raw const time) };
-    assert_eq!(set, 0, "{}", io::Error::last_os_error());
 }

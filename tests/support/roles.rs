@@ -4,11 +4,11 @@ use std::io::{Read as _, Write as _, stderr, stdin, stdout};
 use std::process::{Stdio, exit};
 
 use rustix::process::{Signal, getpid, kill_process};
-use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
 use super::harness::Role;
 use super::pipes::{Lines, pipe, role};
-use super::{raw, world};
+use super::platform::world;
+use super::{platform, raw};
 
 pub(crate) const ALL: &[Role] = &[
     Role {
@@ -232,7 +232,7 @@ fn holder() {
 /// Traces the process that is its first argument until its own input ends, and never waits for it. The second says
 /// whether it holds it as a zombie or before it has exited.
 fn tracer() {
-    raw::seize(number(0), argument(1) == "before-exit");
+    platform::seize(number(0), argument(1) == "before-exit");
     say("ready");
     await_end_of_input();
 }
@@ -241,7 +241,7 @@ fn tracer() {
 fn vfork_parent() {
     raw::ignore_signal(libc::SIGTERM);
     say("ready");
-    raw::be_a_vfork_parent();
+    platform::be_a_vfork_parent();
     for_ever();
 }
 
@@ -254,13 +254,7 @@ fn changes_user() {
 }
 
 fn become_user(id: &str) {
-    let id = id.parse().expect("a user's number");
-    let (user, group) = (
-        rustix::process::Uid::from_raw(id),
-        rustix::process::Gid::from_raw(id),
-    );
-    set_thread_res_gid(group, group, group).expect("root may change its group");
-    set_thread_res_uid(user, user, user).expect("root may change its user");
+    platform::become_user(id.parse().expect("a user's number"));
 }
 
 /// Says what a variable of its environment holds.

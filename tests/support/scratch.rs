@@ -3,6 +3,7 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A file of this test's own, gone with it.
 pub(crate) struct Scratch(PathBuf);
@@ -13,6 +14,13 @@ impl Scratch {
         fs::write(&path, text).expect("it can be written");
         fs::set_permissions(&path, fs::Permissions::from_mode(mode)).expect("it is ours");
         Self(path)
+    }
+
+    /// One that no other of this process has the name of.
+    pub(crate) fn unique(name: &str) -> Self {
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        Self::new(&format!("{name}-{count}"), b"", 0o600)
     }
 
     pub(crate) fn path(&self) -> &Path {

@@ -1,15 +1,13 @@
 //! Waiting: on the thing itself where the kernel gives an event, else by looking again until a deadline.
 
 use std::io;
-use std::os::fd::OwnedFd;
 use std::sync::mpsc;
 use std::thread::{Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::world::state;
+use super::platform;
 
 /// More than anything takes on a loaded machine, less than the watchdog. What has to come "at once" must come before
 /// this, where the time that would be burned otherwise is an hour.
@@ -63,7 +61,7 @@ pub(crate) fn let_pass(time: Duration) {
     }
 }
 
-fn poll_for(fds: &mut [PollFd<'_>], limit: Duration) -> io::Result<bool> {
+pub(super) fn poll_for(fds: &mut [PollFd<'_>], limit: Duration) -> io::Result<bool> {
     let limit = Timespec::try_from(limit).expect("a test's time limit fits");
     match poll(fds, Some(&limit)) {
         Ok(ready) => Ok(ready > 0),
@@ -80,20 +78,14 @@ pub(crate) fn asleep<'scope, T: Send + 'scope>(
 ) -> (ScopedJoinHandle<'scope, T>, u32) {
     let (tell, told) = mpsc::channel();
     let handle = scope.spawn(move || {
-        tell.send(rustix::thread::gettid())
-            .expect("the test listens");
+        tell.send(platform::own_thread()).expect("the test listens");
         run()
     });
-    let thread = told
-        .recv()
-        .expect("it has begun")
-        .as_raw_nonzero()
-        .get()
-        .unsigned_abs();
+    let thread = told.recv().expect("it has begun");
     // Once may be a lock on the way; several times in a row is the wait.
     let mut in_a_row = 0;
     eventually("the thread sleeps", || {
-        in_a_row = if state(thread) == Some('S') {
+        in_a_row = if platform::sleeps(thread) {
             in_a_row + 1
         } else {
             0
@@ -137,71 +129,5 @@ impl Iterator for Rounds {
         let over = self.count > 0 && (now() >= self.deadline || self.count >= self.most);
         self.count += 1;
         (!over).then_some(self.count)
-    }
-}
-
-/// A process whose identity is held, so that it is this one that is looked at and ended, whatever became of its pid.
-#[derive(Debug)]
-pub(crate) struct Pinned {
-    pid: u32,
-    pidfd: OwnedFd,
-}
-
-impl Pinned {
-    pub(crate) fn open(pid: u32) -> io::Result<Self> {
-        let raw = i32::try_from(pid)
-            .ok()
-            .and_then(Pid::from_raw)
-            .ok_or(io::ErrorKind::InvalidInput)?;
-        Ok(Self {
-            pid,
-            pidfd: pidfd_open(raw, PidfdFlags::empty())?,
-        })
-    }
-
-    pub(crate) fn pid(&self) -> u32 {
-        self.pid
-    }
-
-    /// Dead, though maybe not reaped.
-    pub(crate) fn is_dead(&self) -> bool {
-        self.dies_within(Duration::ZERO)
-    }
-
-    pub(crate) fn dies_within(&self, limit: Duration) -> bool {
-        let deadline = now() + limit;
-        loop {
-            let left = deadline.saturating_duration_since(now());
-            let dead = poll_for(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], left)
-                .expect("a pidfd can be polled");
-            if dead || left.is_zero() {
-                return dead;
-            }
-        }
-    }
-
-    #[track_caller]
-    pub(crate) fn assert_dies(&self) {
-        assert!(
-            self.dies_within(LONG_ENOUGH),
-            "process {} does not die",
-            self.pid
-        );
-    }
-
-    pub(crate) fn send(&self, signal: Signal) -> io::Result<()> {
-        Ok(pidfd_send_signal(&self.pidfd, signal)?)
-    }
-
-    /// Ends it, whether or not it is there any more.
-    pub(crate) fn kill(&self) {
-        match self.send(Signal::KILL) {
-            Ok(()) => {}
-            // It has been reaped: the only refusal that a process of this test's own user can bring about.
-            Err(error) => assert_eq!(
-                error.raw_os_error(),
-                Some(rustix::io::Errno::SRCH.raw_os_error())
-            ),
-        }
     }
 }

@@ -4,8 +4,8 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::Path;
 
-use super::harness::TOKEN;
-use super::wait::eventually;
+use crate::support::harness::TOKEN;
+use crate::support::wait::eventually;
 
 /// The children of this process, zombies included.
 pub(crate) fn children() -> Vec<u32> {
