@@ -289,8 +289,7 @@ fn signals_are_reset_unless_the_host_says_otherwise() {
 // ---- descriptors
 
 fn memory(text: &str) -> File {
-    let flags = rustix::fs::MemfdFlags::CLOEXEC;
-    let mut file = File::from(rustix::fs::memfd_create("test", flags).expect("a memfd"));
+    let mut file = support::anonymous_file();
     file.write_all(text.as_bytes()).expect("it can be written");
     file
 }

@@ -50,8 +50,8 @@ pub(crate) use self::platform::world::{
     status_field, switches, thread_named, threads,
 };
 pub(crate) use self::platform::{
-    Pinned, Refusal, end_lease, give_up_the_right_to_kill, is_dumpable, lease, move_wall_clock,
-    refuse, shrink_pipe, subreaper, tests_of_linux,
+    Pinned, Refusal, anonymous_file, end_lease, give_up_the_right_to_kill, is_dumpable, lease,
+    move_wall_clock, refuse, shrink_pipe, subreaper, tests_of_linux,
 };
 pub(crate) use self::programs::program;
 pub(crate) use self::raw::{
