@@ -13,7 +13,8 @@
 //!
 //! **A look.** [`Pin::look`] says whether the process lives, and if not, how it ended. It never blocks, never reaps and
 //! never guesses: a status that nobody can tell is `Unknown`, not 0. "Readable" and "waitable" are two things on every
-//! kernel (a tracer on Linux, the gap before the zombie on xnu), so there is an answer between alive and exited.
+//! kernel (a tracer on Linux, the gap before the zombie on xnu), so there is an answer between alive and exited. What it
+//! used is told by a back end that can do so without reaping.
 //! [`Pin::reap`] is the other half: it takes the zombie away, after all that needs its number is done.
 //!
 //! **One door for signals.** Every signal of the crate leaves through [`send_signal`], which refuses pid 0, pid 1, this
@@ -22,7 +23,8 @@
 //!
 //! **A launcher.** [`launch`] starts what [`Orders`] describe, and returns a pin that was there from the child's birth, or
 //! the step that failed. It blocks until the child is a program, which may take for ever: [`Unborn::doom`] ends that, from
-//! any thread, without blocking.
+//! any thread, without blocking. A back end that does not know the child before that (`posix_spawn`) heeds it before it begins and
+//! when it is over; what it has no way to do it refuses with [`Unsupported`](std::io::ErrorKind::Unsupported), having done nothing.
 //!
 //! **A poll.** [`Poller`] waits for the exit of any watched pin, one timer and one mailbox. [`Watch`] adds and removes
 //! pins from any thread. One registration for each process, which may be edge-triggered: the reader keeps the state.
@@ -39,7 +41,8 @@
 //! checks. They may block on a process that is stuck in the kernel, so they are never called from the reactor.
 //!
 //! **All processes.** [`ProcessTable`] lists them, and says of each what a search for descendants goes by: the limit that
-//! holds the mark, the group, parent, user and start. It is for helper threads. [`mark_limit`] sets the mark.
+//! holds the mark, the group, parent, user and start. It is for helper threads. [`mark_limit`] sets the mark; a back end without
+//! such a limit says why in [`own_limit`], and shows everybody without a mark.
 //!
 //! **Cgroups.** [`Cgroups`] makes a [`Leaf`] for a life of a session, which holds its processes whatever they do, kills them at once
 //! and says when it is empty. A back end that has none says why, and no leaf is ever made. They may take their time, all but the

@@ -28,5 +28,5 @@ pub(in crate::sys) use identity::{
 pub(in crate::sys) use list::{group_members, list, offspring};
 pub(in crate::sys) use note::{EXIT_WITH_STATUS, status_of_note};
 pub(in crate::sys) use pipe::new_pipe;
-pub(in crate::sys) use process::{describe, executable, person, strings, ticks};
+pub(in crate::sys) use process::{describe, executable, group, person, strings, ticks};
 pub(in crate::sys) use spawn::{SET_SESSION, add_directory, close_others};

@@ -62,6 +62,15 @@ pub(in crate::sys) fn describe(pid: Pid) -> io::Result<Described> {
     })
 }
 
+/// The process group, of a zombie too.
+///
+/// # Errors
+///
+/// As [`describe`].
+pub(in crate::sys) fn group(pid: Pid) -> io::Result<u32> {
+    Ok(short_info(pid)?.pbsi_pgid)
+}
+
 /// Who runs it, for how long, and what it does.
 ///
 /// # Errors

@@ -28,6 +28,6 @@ pub(in crate::sys) use identity::{boot_id, namespace, parent_key, presence, tick
 pub(in crate::sys) use list::{group_members, list, offspring};
 pub(in crate::sys) use note::{EXIT_WITH_STATUS, status_of_note};
 pub(in crate::sys) use pipe::new_pipe;
-pub(in crate::sys) use process::{describe, executable, person, strings};
+pub(in crate::sys) use process::{describe, executable, group, person, strings};
 pub(in crate::sys) use reaper::{become_reaper, is_reaper, stop_being_reaper};
 pub(in crate::sys) use spawn::{SET_SESSION, add_directory, close_others};

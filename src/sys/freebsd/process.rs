@@ -49,6 +49,15 @@ pub(in crate::sys) fn describe(pid: Pid) -> io::Result<Described> {
     })
 }
 
+/// The process group, of a zombie too.
+///
+/// # Errors
+///
+/// As [`describe`].
+pub(in crate::sys) fn group(pid: Pid) -> io::Result<u32> {
+    Ok(u32::try_from(kernel_info(pid)?.ki_pgid).unwrap_or(0))
+}
+
 /// Who runs it, for how long, and what it does.
 ///
 /// # Errors

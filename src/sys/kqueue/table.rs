@@ -83,8 +83,8 @@ impl ProcessTable {
 
     /// The process group; `None` for one that is gone.
     pub(crate) fn group(&self, pid: u32) -> Option<u32> {
-        let found = system::describe(to_pid(pid).ok()?).ok()?;
-        Some(found.group).filter(|group| *group > 0)
+        let group = system::group(to_pid(pid).ok()?).ok()?;
+        Some(group).filter(|group| *group > 0)
     }
 
     /// The children of a process. On macOS by its unique id: also those whom a tracer has taken for the time being.
