@@ -147,8 +147,8 @@ impl World {
         assert!(proc.pinned, "{process:?} is signalled without a pin");
         #[cfg(test)]
         if let (Some(xnu), Target::Process | Target::Group) = (proc.xnu, target) {
-            // The back end asks that first.
-            if !xnu.holds_its_number() {
+            // The back end asks whose the number is, and the kernel whether it can be signalled.
+            if !xnu.takes_signals() {
                 return Err(Errno::NoSuchProcess);
             }
         }

@@ -1,6 +1,7 @@
 //! The poll that the reactor sleeps in: exits, one timer, one mailbox.
 
 use std::io;
+use std::os::fd::AsFd;
 use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -52,7 +53,7 @@ impl Poller {
         let registry = poll.registry();
         let waker = Arc::new(Waker::new(registry, MAILBOX)?);
         let watch = Watch {
-            queue: Arc::new(Queue::duplicate(std::os::fd::AsFd::as_fd(registry))?),
+            queue: Arc::new(Queue::duplicate(registry.as_fd())?),
         };
         Ok(Self {
             events: Events::with_capacity(BATCH),

@@ -207,8 +207,9 @@ impl Simulated {
         }
     }
 
-    /// Whether a signal would be sent.
-    pub(crate) fn holds_its_number(&self) -> bool {
-        holds_its_number(self.marked, self.still(), self.waited())
+    /// Whether a signal would be sent, and be accepted. A zombie accepts it; what is about to be one does not.
+    pub(crate) fn takes_signals(&self) -> bool {
+        let reachable = matches!(self.stage, Stage::Alive | Stage::Zombie);
+        reachable && holds_its_number(self.marked, self.still(), self.waited())
     }
 }
