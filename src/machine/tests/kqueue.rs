@@ -17,6 +17,9 @@ const UNTIL_IT_GIVES_UP: Duration = Duration::from_millis(1500);
 /// ... or for a few second looks, where more than one process is looked at.
 const A_FEW_LOOKS: Duration = Duration::from_millis(20);
 
+/// More than it takes until one that is long dead is looked at again.
+const SECOND_LOOKS: usize = 32;
+
 /// One thing that happens.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
@@ -167,6 +170,30 @@ impl World {
         happened
     }
 
+    /// Without anybody who ends anything: what the kernel can tell is told, by an event or by a second look.
+    fn hear_of_all_the_dead(&mut self) {
+        self.settle();
+        for _ in 0..SECOND_LOOKS {
+            if self.finished || !self.step(Op::Timer) {
+                break;
+            }
+        }
+        if self.finished {
+            // A shutdown that has given up tracks nobody any more.
+            return;
+        }
+        for (process, proc) in &self.procs {
+            let Some(xnu) = proc.xnu.filter(|_| !proc.traced) else {
+                continue;
+            };
+            let over = xnu.stage() >= Stage::Zombie;
+            assert!(
+                !over || proc.exited == 1,
+                "nobody hears of {process:?}: {proc:?}"
+            );
+        }
+    }
+
     /// Whoever is on the way out comes to the end of it.
     pub(super) fn settle(&mut self) {
         for _ in 0..2 {
@@ -223,6 +250,9 @@ fn explore(name: &str, first: &[Step], once: &[Step], at_least: usize) {
             drop(told);
         }
         let told = Told(name, &path);
+        if !world.finished && (path.is_empty() || seen.len() % 4 == 0) {
+            world.clone().hear_of_all_the_dead();
+        }
         if !world.finished && (path.is_empty() || seen.len() % 16 == 0) {
             let mut last = world;
             last.settle();
