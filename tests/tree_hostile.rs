@@ -13,7 +13,7 @@ use std::process::{Child, ExitCode, Stdio};
 use procession::{
     Command, Containment, Means, Registry, SessionReport, StopPolicy, Strength, SurvivalCause,
 };
-use rustix::process::{Pid, Resource, Rlimit, prlimit, setpgid, setsid};
+use rustix::process::{Pid, setpgid, setsid};
 
 use support::adversary::{
     await_abandoned, comet, daemon, lingers, thorough_daemon, vanishing_daemon,
@@ -269,11 +269,7 @@ fn a_framed_daemon_of_another_session_in_a_nested_registry_is_ended_with_its_own
 fn lowers_its_mark() {
     let mark = std::env::args().nth(2);
     let mark = mark.map_or(7, |text| text.parse().expect("a number"));
-    let limit = Rlimit {
-        current: Some(mark),
-        maximum: Some(mark),
-    };
-    prlimit(None, Resource::Locks, limit).expect("it is lower");
+    support::set_locks(0, mark, mark);
     setsid().unwrap_or_else(|_| rustix::process::getpgrp());
     drop(
         role("stranger")

@@ -5,23 +5,22 @@ use std::io::Write as _;
 use std::process::{Child, Stdio};
 
 use procession::{MemberReport, Process, Registry, SessionReport};
-use rustix::process::{Pid, Resource, getrlimit, prlimit, setpgid, setsid};
+use rustix::process::{setpgid, setsid};
 
 use super::adversary::{await_abandoned, lingers};
 use super::pipes::{Lines, pipe, role};
+use super::platform::{Pinned, own_locks, set_locks};
 use super::reports::Works as _;
 use super::roles::say;
 use super::tree::native;
-use super::wait::Pinned;
 
 /// Puts its own mark on each process whose pid it reads, until its input ends.
 pub(crate) fn framer() {
-    let own = getrlimit(Resource::Locks);
+    let (soft, hard) = own_locks();
     say("ready");
     for line in std::io::stdin().lines() {
         let pid = line.expect("a pipe").parse().expect("a pid");
-        let pid = Pid::from_raw(pid).expect("not 0");
-        prlimit(Some(pid), Resource::Locks, own).expect("it is of our user");
+        set_locks(pid, soft, hard);
         say("framed");
     }
 }

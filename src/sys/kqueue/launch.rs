@@ -133,7 +133,7 @@ fn refuse(orders: &Orders) -> Result<(), Fault> {
         (!orders.limits.is_empty(), Step::Limits),
         (orders.umask.is_some(), Step::Umask),
         (orders.cgroup.is_some(), Step::Cgroup),
-        (orders.groups.is_some(), Step::Groups),
+        (orders.groups.is_some() || orders.drop_groups, Step::Groups),
         (orders.gid.is_some(), Step::Gid),
         (orders.uid.is_some(), Step::Uid),
         (orders.parent_death_signal.is_some(), Step::DeathSignal),
