@@ -130,6 +130,10 @@ impl Refusal {
     pub(crate) const fn always(_call: c_long, _errno: c_int) -> Self {
         Self
     }
+
+    pub(crate) const fn of_groups(_errno: c_int) -> Self {
+        Self
+    }
 }
 
 pub(crate) fn refuse(_refusals: &[Refusal], _all_threads: bool) {

@@ -42,6 +42,11 @@ impl Refusal {
         }
     }
 
+    /// Nobody may change the groups that they are in.
+    pub(crate) const fn of_groups(errno: c_int) -> Self {
+        Self::always(libc::SYS_setgroups, errno)
+    }
+
     /// The part of the filter that sees to this one. Jumps count the instructions that they skip.
     fn program(self) -> Vec<sock_filter> {
         let number = u32::try_from(self.call).expect("numbers of system calls are small");

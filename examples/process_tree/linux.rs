@@ -1,15 +1,4 @@
-//! What a wrapper leaves behind, and how much of it each containment tier ends: a stubborn server, a double-forked daemon, an
-//! escapee with a session of its own, a small fork bomb, a grandchild that holds the standard output. All of them are
-//! this program, started again in a role; they are counted by their own pidfds, not by what the library says.
-//!
-//! ```sh
-//! cargo run --example process_tree
-//! cargo run --example process_tree -- /sys/fs/cgroup/delegated    # where cgroups may be made
-//! ```
-//!
-//! What the weakest tier leaves, as it says that it does, this program ends itself. The exit code is 1 if anything is
-//! left after that, or if a tier left what its report says is gone.
-#![expect(clippy::print_stdout, reason = "an example that is there to be read")]
+//! The example, which holds the processes of its tree by pidfds.
 
 use std::error::Error;
 use std::io::{self, BufRead, BufReader, Write};
@@ -66,7 +55,7 @@ const CAST: [(&str, &str, usize); 6] = [
     ),
 ];
 
-fn main() -> Result<ExitCode, Box<dyn Error>> {
+pub(crate) fn main() -> Result<ExitCode, Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
     if let [word, role, rest @ ..] = args.as_slice()
         && word == "role"
