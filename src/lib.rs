@@ -136,6 +136,7 @@ mod info;
 mod launch;
 mod launch_threads;
 mod leaves;
+mod ledger;
 mod limit_mark;
 mod limits;
 mod machine;

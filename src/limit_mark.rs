@@ -64,6 +64,28 @@ impl LimitMark {
         Ok(Self { registry, level })
     }
 
+    /// How a registry marked that was the outermost.
+    pub(crate) fn outermost(registry: u64) -> Self {
+        let level = Level::Outermost;
+        Self { registry, level }
+    }
+
+    /// How a registry marked whose host had another one's mark as its hard limit; `None` for a number that is no mark.
+    pub(crate) fn within(hard: u64, registry: u64) -> Option<Self> {
+        let level = Level::Within(hard);
+        (OUTER_TAG..OUTER_TAG << 1)
+            .contains(&hard)
+            .then_some(Self { registry, level })
+    }
+
+    /// The hard limit of its host, if that was another registry's mark.
+    pub(crate) fn hard_above(self) -> Option<u64> {
+        match self.level {
+            Level::Outermost => None,
+            Level::Within(hard) => Some(hard),
+        }
+    }
+
     /// What the processes of this life get.
     pub(crate) fn of(self, life: Life) -> Pair {
         let soft = self.value(life);

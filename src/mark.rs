@@ -181,7 +181,7 @@ pub(crate) fn nest(inherited: Option<&OsStr>, token: &Token) -> OsString {
 }
 
 /// The longest beginning of at most `max` bytes that ends between two characters.
-fn cut(text: &str, max: usize) -> &str {
+pub(crate) fn cut(text: &str, max: usize) -> &str {
     let mut end = text.len().min(max);
     while !text.is_char_boundary(end) {
         end -= 1;
@@ -193,7 +193,7 @@ fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-')
 }
 
-fn encode_name(name: &str, to: &mut String) {
+pub(crate) fn encode_name(name: &str, to: &mut String) {
     for byte in name.bytes() {
         if is_plain(byte) {
             to.push(char::from(byte));
@@ -204,7 +204,7 @@ fn encode_name(name: &str, to: &mut String) {
     }
 }
 
-fn decode_name(text: &str) -> Option<String> {
+pub(crate) fn decode_name(text: &str) -> Option<String> {
     let mut name = Vec::new();
     let mut bytes = text.bytes();
     while let Some(byte) = bytes.next() {
@@ -232,13 +232,13 @@ fn upper_digit(byte: u8) -> Option<u8> {
 }
 
 /// A number without sign and leading zeros.
-fn decimal(text: &str) -> Option<u64> {
+pub(crate) fn decimal(text: &str) -> Option<u64> {
     let canonical = text == "0" || !text.starts_with(['0', '+']);
     canonical.then(|| text.parse().ok())?
 }
 
 /// A number of exactly so many hexadecimal digits in lower case.
-fn hexadecimal(text: &str, digits: usize) -> Option<u128> {
+pub(crate) fn hexadecimal(text: &str, digits: usize) -> Option<u128> {
     let is_digit = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
     let canonical = text.len() == digits && text.bytes().all(is_digit);
     canonical.then(|| u128::from_str_radix(text, 16).ok())?

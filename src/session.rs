@@ -88,7 +88,7 @@ impl fmt::Display for ProcessId {
 ///
 /// Session numbers live again; whatever must not outlive one life of a number (marks, records,
 /// operations under way) is keyed by this instead.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Life(pub(crate) u64);
 
 #[cfg(test)]
