@@ -5,11 +5,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
+use crate::error::Error;
 use crate::exit::Exit;
-use crate::report::{SessionReport, Summary, SurvivalCause};
+use crate::report::{
+    ReaperReport, ReaperSummary, SessionReport, Summary, SurvivalCause, short_command,
+};
 use crate::session::{ProcessId, SessionId};
 use crate::signal::Signal;
 use crate::stop::Rung;
+use crate::system_process::SystemProcess;
 
 /// Something that happened to a process or a session.
 ///
@@ -171,6 +175,16 @@ pub enum EventKind {
     },
     /// A session's end is over. Comes after the `Exited` or `Survived` of every member.
     SessionEnded(SessionReport),
+    /// A [sweep](crate::Registry::sweep) has found an orphan that it is about to end. Not sent in a dry run. The event names
+    /// no session and no process of the registry: there are events of their own for those that it takes in.
+    OrphanFound(Arc<SystemProcess>),
+    /// A sweep has ended an orphan, by the kernel's word.
+    OrphanEnded(Arc<SystemProcess>),
+    /// A pass of the [reaper](crate::Reaper) is over.
+    ReaperPassed(ReaperReport),
+    /// The ledger cannot be written any more. The registry goes on; what it starts from here on is found by a later run
+    /// only through its marks.
+    NotDurable(Arc<Error>),
     /// Events were lost here, since the channel was full. Comes under every mask.
     ///
     /// What happened is to be learned from the registry itself, which loses nothing: its lists, its
@@ -190,6 +204,9 @@ impl EventKind {
             Self::SessionEmpty | Self::SessionEnding { .. } | Self::SessionEnded(_) => {
                 EventMask::SESSIONS
             }
+            Self::OrphanFound(_) | Self::OrphanEnded(_) => EventMask::ORPHANS,
+            Self::ReaperPassed(_) => EventMask::REAPER,
+            Self::NotDurable(_) => EventMask::LEDGER,
             Self::Lagged(_) => EventMask::all(),
         }
     }
@@ -206,8 +223,27 @@ impl fmt::Display for EventKind {
             Self::SessionEmpty => f.write_str("session is empty"),
             Self::SessionEnding { reason } => write!(f, "session is ending ({reason})"),
             Self::SessionEnded(report) => write!(f, "session ended: {}", Summary(report)),
+            Self::OrphanFound(process) => write!(f, "orphan found: {}", Named(process)),
+            Self::OrphanEnded(process) => write!(f, "orphan ended: {}", Named(process)),
+            Self::ReaperPassed(report) => ReaperSummary(report).fmt(f),
+            Self::NotDurable(error) => write!(f, "the ledger is not durable any more: {error}"),
             Self::Lagged(lagged) => lagged.fmt(f),
         }
+    }
+}
+
+/// A process of the system in one short line.
+struct Named<'a>(&'a SystemProcess);
+
+impl fmt::Display for Named<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self(process) = self;
+        write!(
+            f,
+            "pid {}, {}",
+            process.pid(),
+            short_command(process.args())
+        )
     }
 }
 
@@ -368,13 +404,15 @@ bitflags::bitflags! {
         const EXITED = 8;
         /// [`EventKind::Survived`].
         const SURVIVED = 16;
-        /// Orphans that were found and ended; no such event exists yet.
+        /// [`EventKind::OrphanFound`] and [`EventKind::OrphanEnded`].
         const ORPHANS = 32;
         /// [`EventKind::SessionEmpty`], [`EventKind::SessionEnding`] and
         /// [`EventKind::SessionEnded`].
         const SESSIONS = 64;
-        /// Passes of the reaper; no such event exists yet.
+        /// [`EventKind::ReaperPassed`].
         const REAPER = 128;
+        /// [`EventKind::NotDurable`].
+        const LEDGER = 256;
     }
 }
 

@@ -187,7 +187,8 @@ pub use self::limits::Limits;
 pub use self::process::Process;
 pub use self::registry::{OnDrop, Registry, WeakRegistry};
 pub use self::report::{
-    How, Means, MemberReport, Proof, SessionReport, Strength, SurvivalCause, Survivor, Unclean,
+    How, LeftAlone, LeftAloneReason, Means, MemberReport, Orphan, OrphanFate, Proof, ReaperReport,
+    SessionReport, SkipReason, Strength, SurvivalCause, Survivor, SweepReport, Unclean,
 };
 pub use self::session::{ProcessId, SessionId};
 pub use self::session_handle::{Session, SessionGuard};

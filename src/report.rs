@@ -1,7 +1,9 @@
 //! [`SessionReport`]: what the end of a session did, and how it knows.
 
 mod member;
+mod reaper;
 mod strength;
+mod sweep;
 mod table;
 
 use std::fmt;
@@ -13,7 +15,10 @@ use crate::exit::SessionUsage;
 use crate::session::SessionId;
 
 pub use member::{How, MemberReport};
+pub(crate) use reaper::ReaperSummary;
+pub use reaper::{ReaperReport, SkipReason};
 pub use strength::{Means, Proof, Strength, SurvivalCause, Survivor};
+pub use sweep::{LeftAlone, LeftAloneReason, Orphan, OrphanFate, SweepReport};
 
 /// What the end of a session did, and how it knows.
 ///
@@ -198,6 +203,11 @@ impl SessionReport {
     pub fn took(&self) -> Duration {
         self.0.took
     }
+}
+
+/// A command line as one short line without control characters.
+pub(crate) fn short_command(command_line: &[std::ffi::OsString]) -> String {
+    table::command(None, command_line)
 }
 
 /// The report's headline without the session that it is about, for where that has been said.

@@ -42,6 +42,10 @@ impl Journal {
             EventKind::SessionEnding { .. } | EventKind::SessionEnded(_) => Level::Info,
             EventKind::Escalated { .. } => Level::Info,
             EventKind::Survived { .. } => Level::Warn,
+            EventKind::OrphanFound(_)
+            | EventKind::OrphanEnded(_)
+            | EventKind::ReaperPassed(_)
+            | EventKind::NotDurable(_) => Level::Info,
         };
         self.push(level, Some(notice), None);
     }
@@ -103,6 +107,11 @@ impl std::fmt::Display for Line<'_> {
                 write!(f, "ended with {} survivors", report.survivors().len())?
             }
             EventKind::Lagged(_) => f.write_str("lagged")?,
+            // These are about no session, and are written by their text.
+            EventKind::OrphanFound(_)
+            | EventKind::OrphanEnded(_)
+            | EventKind::ReaperPassed(_)
+            | EventKind::NotDurable(_) => notice.kind.fmt(f)?,
         }
         write!(f, ": session {}", notice.session)?;
         if let Some((process, pid)) = notice.process {

@@ -196,7 +196,7 @@ fn escaped(text: &str) -> String {
 }
 
 /// A duration to three digits or so.
-struct Took(Duration);
+pub(super) struct Took(pub(super) Duration);
 
 impl fmt::Display for Took {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
