@@ -1,20 +1,22 @@
 //! [`Builder`]: how a registry is set up.
 
 use std::borrow::Cow;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::capabilities::{Capabilities, Capability};
 use crate::containment::Containment;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::{self, Ledger};
 use crate::limit_mark::LimitMark;
 use crate::limits::Limits;
 use crate::mark;
 use crate::plan::{CgroupPlan, Owner, Plan, Spare};
 use crate::reactor::{self, Config};
+use crate::recovery::{OwnerFate, Owners};
 use crate::registry::{Inner, OnDrop, Registry};
 use crate::stop::StopPolicy;
-use crate::sys::{self, Facilities, Mask};
+use crate::sys::{self, Facilities, Mask, OwnerIdentity};
 use crate::system_process::SystemProcess;
 
 const OPERATION: &str = "build registry";
@@ -37,6 +39,7 @@ pub struct Builder {
     containment: Containment,
     exactly: bool,
     limits: Limits,
+    ledger: Option<PathBuf>,
     owner_name: Option<String>,
     marker: bool,
     event_capacity: usize,
@@ -58,6 +61,7 @@ impl Default for Builder {
             containment: Containment::Group,
             exactly: true,
             limits: Limits::NONE,
+            ledger: None,
             owner_name: None,
             marker: true,
             event_capacity: 4096,
@@ -121,6 +125,24 @@ impl Builder {
     /// How many processes may be registered at once. Default: [`Limits::NONE`].
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// A file in which is written down what may still live, so that a later run of this program finds it. Default: none.
+    ///
+    /// The [mark](Self::marker) alone lets [`Registry::recover`] find nearly everything. With a ledger it also knows a
+    /// process that has lost its environment by its limit mark, one that was started without any mark, and one that was
+    /// [detached](crate::Process::detach) and is to be left alone.
+    ///
+    /// The file is made if it is not there, and belongs to one registry at a time: a second one, of this process or of
+    /// another, is refused. It is never synced to the disk: it matters only until the machine is started anew, and what
+    /// was written survives the end of this program without that. A spawn writes to it twice, and an exit once. It stays
+    /// small: what is gone is left out when it has grown by a megabyte.
+    ///
+    /// When a write fails later on, the registry goes on without: there is one event,
+    /// [`NotDurable`](crate::EventKind::NotDurable), and [`Registry::capabilities`] says so.
+    pub fn ledger(mut self, path: impl Into<PathBuf>) -> Self {
+        self.ledger = Some(path.into());
         self
     }
 
@@ -216,8 +238,10 @@ impl Builder {
     /// # Errors
     ///
     /// * [`InvalidInput`](ErrorKind::InvalidInput): a value is out of its range; the message names it. So is
-    ///   [`OnDrop::Detach`] with the [`marker`](Self::marker) on: a process that nobody holds must not carry a mark
-    ///   that says otherwise.
+    ///   [`OnDrop::Detach`] with the [`marker`](Self::marker) on and without a [`ledger`](Self::ledger): a process that
+    ///   nobody holds must not carry a mark that says otherwise.
+    /// * [`LedgerInUse`](ErrorKind::LedgerInUse): another registry holds the ledger; the pid is its host's.
+    /// * [`LedgerUnusable`](ErrorKind::LedgerUnusable): it cannot be read or written, or the file is something else.
     /// * [`Unsupported`](ErrorKind::Unsupported): the tier is not to be had here, or the kernel has no pidfds (before
     ///   Linux 5.4, or refused by a seccomp filter); the message names the call.
     /// * [`System`](ErrorKind::System): no descriptor or no thread is to be had (`EMFILE`, `EAGAIN`).
@@ -232,11 +256,16 @@ impl Builder {
                 ))
                 .with_source(unavailable.cause())
         })?;
-        let owner = if self.marker {
-            Some(self.owner(&facilities)?)
+        let name = self.owner_name.clone().unwrap_or_else(executable_name);
+        let identity = if self.marker || self.ledger.is_some() {
+            Some(sys::own_identity(&facilities).map_err(system)?)
         } else {
             None
         };
+        let owner = identity.filter(|_| self.marker).map(|identity| Owner {
+            name: name.clone(),
+            identity,
+        });
         let number = sys::random_u64();
         let limit_mark = match (&owner, self.limit_mark) {
             (Some(_), true) => sys::own_limit().and_then(|own| LimitMark::new(own, number)),
@@ -257,7 +286,12 @@ impl Builder {
             None if self.subreaper => Err(Facilities::NO_GROUP_SIGNAL),
             None => Err("it needs the host's consent, Builder::subreaper(true)"),
         };
-        let capabilities = capabilities(&facilities, limit_mark.err(), cgroups.look(), orphans);
+        let capabilities = capabilities(
+            &facilities,
+            limit_mark.err(),
+            (cgroups.look(), orphans),
+            self.ledger.is_some(),
+        );
         let config = Config {
             subreaper,
             facilities,
@@ -268,6 +302,8 @@ impl Builder {
         let mut plan = Plan {
             stop_policy: self.stop_policy,
             containment: self.containment,
+            name: name.clone(),
+            ledger: None,
             owner,
             event_capacity: self.event_capacity,
             on_drop: self.on_drop,
@@ -282,6 +318,11 @@ impl Builder {
         plan.containment = settle_tier(&plan, self.exactly)?;
         if plan.containment == Containment::Cgroup {
             clear_leftovers(&plan, &facilities);
+        }
+        // Last of all that may be refused: from here on the file says that this registry was there.
+        if let (Some(path), Some(identity)) = (&self.ledger, identity) {
+            let host = ledger_host(&name, &identity, number, plan.limit_mark);
+            plan.ledger = Some(open_ledger(path, host, (identity, facilities))?);
         }
         let (shared, thread) = reactor::start(config, plan).map_err(system)?;
         Ok(Registry(Arc::new(Inner::new(shared, thread))))
@@ -310,8 +351,8 @@ impl Builder {
                 mark::MAX_NAME
             ));
         }
-        if self.on_drop == OnDrop::Detach && self.marker {
-            return invalid("OnDrop::Detach needs marker(false)".to_owned());
+        if self.on_drop == OnDrop::Detach && self.marker && self.ledger.is_none() {
+            return invalid("OnDrop::Detach needs a ledger or marker(false)".to_owned());
         }
         Ok(())
     }
@@ -327,12 +368,40 @@ impl Builder {
                 .with_detail("another registry of this program is its subreaper")),
         }
     }
+}
 
-    fn owner(&self, facilities: &Facilities) -> Result<Owner> {
-        let identity = sys::own_identity(facilities).map_err(system)?;
-        let name = self.owner_name.clone().unwrap_or_else(executable_name);
-        Ok(Owner { name, identity })
+/// What the ledger says of this registry.
+fn ledger_host(
+    name: &str,
+    identity: &OwnerIdentity,
+    registry: u64,
+    limit_mark: Option<LimitMark>,
+) -> ledger::Host {
+    ledger::Host {
+        registry,
+        name: name.to_owned(),
+        boot: identity.boot,
+        pid_namespace: identity.pid_namespace,
+        pid: identity.pid,
+        start: identity.start_ticks,
+        inode: identity.inode,
+        limit_mark,
     }
+}
+
+fn open_ledger(
+    path: &Path,
+    host: ledger::Host,
+    (own, facilities): (OwnerIdentity, Facilities),
+) -> Result<Ledger> {
+    let clock = ledger::Clock {
+        now: reactor::now,
+        sleep_until: sys::nap,
+    };
+    // Looked at anew each time: it is waited for.
+    let is_dead =
+        |host: &ledger::Host| Owners::new(own, facilities).of_host(host) == OwnerFate::Dead;
+    Ledger::open(path, host, is_dead, clock)
 }
 
 /// The tier that was asked for, or the strongest below it that works.
@@ -395,8 +464,11 @@ fn system(error: std::io::Error) -> Error {
 fn capabilities(
     facilities: &Facilities,
     no_limit_mark: Option<&'static str>,
-    cgroups: std::result::Result<(), String>,
-    orphans: std::result::Result<(), &'static str>,
+    (cgroups, orphans): (
+        std::result::Result<(), String>,
+        std::result::Result<(), &'static str>,
+    ),
+    has_ledger: bool,
 ) -> Capabilities {
     let kernel = |has: bool, why_not: &'static str| {
         if has {
@@ -405,7 +477,6 @@ fn capabilities(
             Err(Cow::Borrowed(why_not))
         }
     };
-    let later = || Err(Cow::Borrowed("this version of the crate does not have it"));
     Capabilities::new(vec![
         (Capability::CgroupTier, cgroups.map_err(Cow::Owned)),
         (Capability::SubreaperTier, orphans.map_err(Cow::Borrowed)),
@@ -421,6 +492,9 @@ fn capabilities(
             Capability::ForeignStatus,
             kernel(facilities.exit_info, Facilities::NO_EXIT_INFO),
         ),
-        (Capability::DurableIdentity, later()),
+        (
+            Capability::DurableIdentity,
+            kernel(has_ledger, "no ledger is kept: see Builder::ledger"),
+        ),
     ])
 }

@@ -60,8 +60,8 @@ pub enum Capability {
     /// The exit status of a process that is not this host's child, or that someone else reaped.
     /// Linux 6.15, FreeBSD; macOS of whom this host may signal.
     ForeignStatus,
-    /// A process's identity can be written down and found again by a later host of the same boot.
-    /// Linux 6.9.
+    /// Which processes may still live is written down, and found again by a later host of the same boot: there is a
+    /// [ledger](crate::Builder::ledger), and it has not failed.
     DurableIdentity,
 }
 
@@ -69,6 +69,16 @@ impl Capabilities {
     /// What was probed, in the order in which it is to be printed.
     pub(crate) fn new(entries: Vec<(Capability, Verdict)>) -> Self {
         Self { entries }
+    }
+
+    /// The same without one of them.
+    pub(crate) fn without(mut self, capability: Capability, why: String) -> Self {
+        for (candidate, verdict) in &mut self.entries {
+            if *candidate == capability {
+                *verdict = Err(Cow::Owned(why.clone()));
+            }
+        }
+        self
     }
 
     /// Builds them, for a host's tests: each is there, or is not for a reason.

@@ -31,6 +31,16 @@ impl Ending {
         whom: Whom,
         policy: Option<&StopPolicy>,
     ) -> Result<Self> {
+        Self::begin_for(shared, whom, policy, Reason::Host)
+    }
+
+    /// Begins it on behalf of something else than the host.
+    pub(crate) fn begin_for(
+        shared: &Arc<Shared>,
+        whom: Whom,
+        policy: Option<&StopPolicy>,
+        reason: Reason,
+    ) -> Result<Self> {
         let (Whom::Number(session) | Whom::Life(session, _)) = whom;
         let cell = Arc::new(EndingCell::default());
         let (channel, receiver) = crossbeam_channel::bounded(1);
@@ -44,7 +54,7 @@ impl Ending {
                 Message::End {
                     whom,
                     policy,
-                    reason: Reason::Host,
+                    reason,
                     to,
                 },
                 OPERATION,

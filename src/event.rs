@@ -160,6 +160,8 @@ pub enum EventKind {
     /// A process is dead, by the kernel's word. There is exactly one for each process, and nothing
     /// about it after.
     Exited(Exit),
+    /// A process was [given up](crate::Process::detach): it is no member any more, and nothing about it follows.
+    Detached,
     /// A process outlived SIGKILL and its confirmation. It is still watched: its `Exited` may
     /// follow.
     Survived {
@@ -199,7 +201,7 @@ impl EventKind {
             Self::Started => EventMask::STARTED,
             Self::Signalled { .. } => EventMask::SIGNALLED,
             Self::Escalated { .. } => EventMask::ESCALATED,
-            Self::Exited(_) => EventMask::EXITED,
+            Self::Exited(_) | Self::Detached => EventMask::EXITED,
             Self::Survived { .. } => EventMask::SURVIVED,
             Self::SessionEmpty | Self::SessionEnding { .. } | Self::SessionEnded(_) => {
                 EventMask::SESSIONS
@@ -219,6 +221,7 @@ impl fmt::Display for EventKind {
             Self::Signalled { signal, reason } => write!(f, "sent {signal} ({reason})"),
             Self::Escalated { rung } => write!(f, "escalated to {rung}"),
             Self::Exited(exit) => exit.fmt(f),
+            Self::Detached => f.write_str("detached"),
             Self::Survived { cause } => write!(f, "survived: {cause}"),
             Self::SessionEmpty => f.write_str("session is empty"),
             Self::SessionEnding { reason } => write!(f, "session is ending ({reason})"),
@@ -400,7 +403,7 @@ bitflags::bitflags! {
         const SIGNALLED = 2;
         /// [`EventKind::Escalated`].
         const ESCALATED = 4;
-        /// [`EventKind::Exited`].
+        /// [`EventKind::Exited`], and [`EventKind::Detached`], after which there is none.
         const EXITED = 8;
         /// [`EventKind::Survived`].
         const SURVIVED = 16;

@@ -11,6 +11,12 @@ pub fn machine(data: &[u8]) {
     crate::machine::drive(data);
 }
 
+/// Reads any bytes as a ledger: none panic, what was understood is written and read again, and a beginning of them says
+/// no more than all of them.
+pub fn ledger(data: &[u8]) {
+    crate::ledger::fuzz(data);
+}
+
 /// Reads any bytes as a mark; what is read is written as it was, and a token that is nested into it is found again.
 pub fn mark(data: &[u8]) {
     let parsed = mark::Mark::parse(data);

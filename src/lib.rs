@@ -128,6 +128,7 @@ mod collect;
 mod command;
 mod containment;
 mod cradles;
+mod earlier;
 mod ending;
 mod error;
 mod event;
@@ -144,6 +145,7 @@ mod mark;
 mod plan;
 mod process;
 mod reactor;
+mod recovery;
 mod registry;
 mod report;
 mod session;
@@ -185,10 +187,12 @@ pub use self::info::{ProcessInfo, ProcessState, SessionInfo};
 pub use self::launch::Launch;
 pub use self::limits::Limits;
 pub use self::process::Process;
+pub use self::recovery::RecoveryPolicy;
 pub use self::registry::{OnDrop, Registry, WeakRegistry};
 pub use self::report::{
     How, LeftAlone, LeftAloneReason, Means, MemberReport, Orphan, OrphanFate, Proof, ReaperReport,
-    SessionReport, SkipReason, Strength, SurvivalCause, Survivor, SweepReport, Unclean,
+    RecoveryReport, SessionReport, SkipReason, Strength, SurvivalCause, Survivor, SweepReport,
+    Unclean,
 };
 pub use self::session::{ProcessId, SessionId};
 pub use self::session_handle::{Session, SessionGuard};

@@ -78,6 +78,30 @@ impl LimitMark {
             .then_some(Self { registry, level })
     }
 
+    /// How a registry marked that was inside another one's session, whichever that was. It cannot say what `of` a life is.
+    pub(crate) fn inner(registry: u64) -> Self {
+        let level = Level::Within(OUTER_TAG);
+        Self { registry, level }
+    }
+
+    /// Whether this is the mark of a registry inside another's session.
+    pub(crate) fn is_inner(soft: u64) -> bool {
+        (INNER_TAG..INNER_TAG << 1).contains(&soft)
+    }
+
+    /// Whether there is any registry's mark in this limit.
+    pub(crate) fn is_any(limit: Pair) -> bool {
+        (OUTER_TAG..OUTER_TAG << 1).contains(&limit.hard) || Self::is_inner(limit.soft)
+    }
+
+    /// The life that a number names, if it is this registry's; `last` is one of the highest.
+    pub(crate) fn life_of(self, value: u64, last: Life) -> Option<Life> {
+        let within = value & ((1 << LIFE_BITS) - 1);
+        let epochs = 0..=(last.0 >> LIFE_BITS) + 1;
+        let mut lives = epochs.map(|epoch| Life(epoch << LIFE_BITS | within));
+        lives.find(|&life| self.value(life) == value)
+    }
+
     /// The hard limit of its host, if that was another registry's mark.
     pub(crate) fn hard_above(self) -> Option<u64> {
         match self.level {

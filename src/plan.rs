@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 use crate::capabilities::Capabilities;
 use crate::containment::Containment;
 use crate::error::{Error, ErrorKind, Result};
+use crate::ledger::Ledger;
 use crate::limit_mark::LimitMark;
 use crate::registry::OnDrop;
 use crate::stop::StopPolicy;
@@ -18,6 +19,10 @@ use crate::system_process::SystemProcess;
 pub(crate) struct Plan {
     pub(crate) stop_policy: StopPolicy,
     pub(crate) containment: Containment,
+    /// What this program is called in marks and in the ledger.
+    pub(crate) name: String,
+    /// Where it is written down what may live.
+    pub(crate) ledger: Option<Ledger>,
     /// Whose mark processes get; none without the marker.
     pub(crate) owner: Option<Owner>,
     /// How descendants are marked besides.

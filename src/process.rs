@@ -166,12 +166,16 @@ impl Process {
             return Err(exited());
         }
         let process = self.id();
+        self.core.check_held(OPERATION)?;
         let answer = self.core.shared.call(OPERATION, |reply| Message::Signal {
             process,
             signal,
             reply,
         })?;
-        answer.unwrap_or_else(|| Err(exited()))
+        answer.unwrap_or_else(|| {
+            self.core.check_held(OPERATION)?;
+            Err(exited())
+        })
     }
 
     /// Sends SIGKILL to this process alone, and does not wait for its death.
@@ -209,6 +213,61 @@ impl Process {
             Some(report) => Ok(report),
             None => Ok(self.gone_before(self.wait()?)),
         }
+    }
+
+    /// Gives the process up: it is no member of its session any more, and left alone by ends, by the drop of the registry,
+    /// by sweeps, and by a later run's [recovery](crate::Registry::recover).
+    ///
+    /// There is one [`Detached`](crate::EventKind::Detached) event and nothing after it, no [`Exited`]. Its slot is free.
+    /// [`exit_receiver`](Self::exit_receiver)s are disconnected, and every call about it says
+    /// [`NoSuchProcess`](ErrorKind::NoSuchProcess); a wait that is under way may still return its exit. Pipes that were
+    /// not taken stay with this handle. What it has started and what it starts from here on is left alone with it, as long
+    /// as it lives and that descends from it or is in its group.
+    ///
+    /// Its marks stay with it. So it has to be written down that they do not count, which needs a
+    /// [ledger](crate::Builder::ledger), or there must be none.
+    ///
+    /// # Caveats
+    ///
+    /// Nobody reaps a child of this program that was detached: once it exits it is a zombie until this program ends. It
+    /// costs a descriptor until then, as every process that is held.
+    ///
+    /// A registry without its ledger, or a program of another [name](crate::Builder::owner_name) that shares it, does not
+    /// know what was detached.
+    ///
+    /// [`Exited`]: crate::EventKind::Exited
+    ///
+    /// # Errors
+    ///
+    /// * [`Unsupported`](ErrorKind::Unsupported): its session has a cgroup, which is ended as a whole.
+    /// * [`InvalidInput`](ErrorKind::InvalidInput): there is no ledger, and a [`marker`](crate::Builder::marker).
+    /// * [`SessionEnding`](ErrorKind::SessionEnding): its session is being ended, or it is being stopped;
+    ///   [`SessionEnded`](ErrorKind::SessionEnded): it has outlived the end of its session.
+    /// * [`AlreadyExited`](ErrorKind::AlreadyExited), [`NoSuchProcess`](ErrorKind::NoSuchProcess) if it was detached before.
+    /// * [`LedgerUnusable`](ErrorKind::LedgerUnusable): it could not be written down, and is held as before.
+    /// * [`ShutDown`](ErrorKind::ShutDown), [`ReactorGone`](ErrorKind::ReactorGone).
+    pub fn detach(&self) -> Result<()> {
+        const OPERATION: &str = "detach";
+        let plan = &self.core.shared.plan;
+        if plan.ledger.is_none() && plan.owner.is_some() && self.origin() != Origin::Attached {
+            return Err(Error::new(ErrorKind::InvalidInput, OPERATION)
+                .with_pid(self.pid())
+                .with_detail("detaching needs a ledger, or a registry with marker(false)"));
+        }
+        let exited = || Error::new(ErrorKind::AlreadyExited, OPERATION).with_pid(self.pid());
+        if self.core.exit().is_some() {
+            return Err(exited());
+        }
+        let process = self.id();
+        self.core.check_held(OPERATION)?;
+        let answer = self
+            .core
+            .shared
+            .call(OPERATION, |reply| Message::Detach { process, reply })?;
+        answer.unwrap_or_else(|| {
+            self.core.check_held(OPERATION)?;
+            Err(exited())
+        })
     }
 
     fn gone_before(&self, exit: Exit) -> MemberReport {

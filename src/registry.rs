@@ -15,7 +15,8 @@ use crate::launch::Launch;
 use crate::machine::{Machine, Refused, Whom};
 use crate::process::Process;
 use crate::reactor::{self, Message, Place, Shared};
-use crate::report::SessionReport;
+use crate::recovery::{self, RecoveryPolicy};
+use crate::report::{RecoveryReport, SessionReport};
 use crate::session::{ProcessId, SessionId};
 use crate::session_handle::Session;
 use crate::session_options::SessionOptions;
@@ -106,7 +107,7 @@ impl Registry {
 
     /// What works on this system, and why the rest does not.
     pub fn capabilities(&self) -> &Capabilities {
-        &self.0.shared.plan.capabilities
+        self.0.shared.capabilities()
     }
 
     // ---- processes
@@ -292,6 +293,8 @@ impl Registry {
         let asked = Box::new(options.clone());
         let opened = shared.call(OPERATION, |reply| Message::Open {
             options: asked,
+            earlier: Vec::new(),
+            since: None,
             reply,
         })?;
         match opened {
@@ -411,6 +414,66 @@ impl Registry {
     /// Those of [`shutdown`](Self::shutdown).
     pub fn begin_shutdown(&self, policy: &StopPolicy) -> Result<Shutdown> {
         Shutdown::begin(&self.0.shared, policy, Reason::Shutdown)
+    }
+
+    // ---- what earlier runs left
+
+    /// Finds what an earlier run of this program left behind, and ends it, see
+    /// [`recover_with`](Self::recover_with).
+    ///
+    /// # Errors
+    ///
+    /// Those of `recover_with`.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use procession::Registry;
+    ///
+    /// # let ledger = std::env::temp_dir().join(format!("procession-doc-{}", std::process::id()));
+    /// let registry = Registry::builder()
+    ///     .owner_name("agent-host")
+    ///     .ledger(&ledger)
+    ///     .build()?;
+    /// let report = registry.recover()?;
+    /// if !report.is_clean() {
+    ///     eprintln!("{report}");
+    /// }
+    /// # std::fs::remove_file(&ledger)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn recover(&self) -> Result<RecoveryReport> {
+        self.recover_with(RecoveryPolicy::End)
+    }
+
+    /// Finds what an earlier run of this program left behind, and ends it or takes it over.
+    ///
+    /// Earlier runs are registries with this one's [`owner_name`](Builder::owner_name) whose program is dead: its number,
+    /// its start and where the kernel has one the inode of its pidfd say so, in this boot and this pid namespace. Their
+    /// processes are known by the variable in their environment; by their limit mark where that is tied to such a
+    /// registry by the [`ledger`](Builder::ledger) or by another process; or by the ledger alone. Neither needs privileges,
+    /// nor does recovery need a ledger.
+    ///
+    /// Nothing is done to this program, to those that it descends from, or to anything that another program has that
+    /// lives. Whatever leaves doubt is left alone, and reported: an owner in another pid namespace, a limit mark of which
+    /// nothing says whose it is.
+    ///
+    /// What is ended is ended by this registry's [`StopPolicy`], all at once, in a session of a number that the registry
+    /// picks, with [`Reason::Recovery`] and events like any other. What it forks in the meantime is found as at every end
+    /// of a session. What is taken over lives in sessions of the numbers that it had, until they are ended.
+    ///
+    /// It blocks: a pass over all processes takes some ten milliseconds where there are thousands, and an end takes what
+    /// its policy says. It runs on this thread, and reads the environment of every process, which waits for one whose
+    /// memory is locked by the kernel. Call it before the first spawn, or at any other time.
+    ///
+    /// # Errors
+    ///
+    /// [`Unsupported`](ErrorKind::Unsupported) if `/proc` belongs to another pid namespace;
+    /// [`System`](ErrorKind::System) if it cannot be read, or no descriptor is to be had: each process that is found costs
+    /// one. [`ShutDown`](ErrorKind::ShutDown), [`ReactorGone`](ErrorKind::ReactorGone). What was found before is in its
+    /// session all the same.
+    pub fn recover_with(&self, policy: RecoveryPolicy) -> Result<RecoveryReport> {
+        recovery::recover(&self.0.shared, policy)
     }
 
     // ---- looking

@@ -2,6 +2,7 @@
 
 mod member;
 mod reaper;
+mod recovery;
 mod strength;
 mod sweep;
 mod table;
@@ -17,6 +18,8 @@ use crate::session::SessionId;
 pub use member::{How, MemberReport};
 pub(crate) use reaper::ReaperSummary;
 pub use reaper::{ReaperReport, SkipReason};
+pub use recovery::RecoveryReport;
+pub(crate) use recovery::{Evidence, RecoveryParts, WhyLeftAlone};
 pub use strength::{Means, Proof, Strength, SurvivalCause, Survivor};
 pub use sweep::{LeftAlone, LeftAloneReason, Orphan, OrphanFate, SweepReport};
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::entry::Entry;
 use super::unwatched::{bury, kill};
 use crate::error::{Error, ErrorKind, Result};
 use crate::leaves::Tenancy;
@@ -11,15 +12,27 @@ use crate::process::Process;
 use crate::reactor::{self, Core, Message, Newborn, Shared, Spawning, Watchlist};
 use crate::session::ProcessId;
 
+/// How a process was started.
+pub(super) struct Arrival<'a> {
+    /// A time before its start, in clock ticks since boot.
+    pub(super) since: Option<u64>,
+    pub(super) time_limit: Option<Duration>,
+    pub(super) tenancy: Option<&'a Tenancy<'a>>,
+}
+
 /// Hands over a process that was started here. Nobody waits for the reactor.
 pub(super) fn give_birth(
     spawning: Spawning,
     core: Arc<Core>,
-    since: Option<u64>,
-    time_limit: Option<Duration>,
-    tenancy: Option<&Tenancy<'_>>,
+    entry: Entry<'_>,
+    arrival: Arrival<'_>,
 ) -> Result<Process> {
     const OPERATION: &str = "spawn";
+    let Arrival {
+        since,
+        time_limit,
+        tenancy,
+    } = arrival;
     let shared = Arc::clone(&core.shared);
     let session = core.session;
     let watched = match core.pin() {
@@ -36,6 +49,9 @@ pub(super) fn give_birth(
     }
     if let Some(tenancy) = tenancy {
         tenancy.moved_in();
+    }
+    if core.pin().is_some() {
+        entry.came_alive(&core.facts);
     }
     let (sent, doomed) = spawning.hand_over(|slot, doomed| {
         core.occupy(slot);
@@ -54,6 +70,7 @@ pub(super) fn give_birth(
         bury(&core, None);
         return Err(shared.gone(OPERATION).with_session(session));
     }
+    entry.keep();
     // Alive after it was sent: its exit will wake the reactor, which then finds both. If it is dead, the reactor may have
     // been woken by that before there was anything in the mailbox.
     let alive = core
@@ -82,6 +99,7 @@ pub(super) fn offer(
     operation: &'static str,
 ) -> Result<Process> {
     let shared = Arc::clone(&core.shared);
+    let entry = Entry::of_one_that_lives(&shared, &spawning, &core.facts);
     let (reply, answer) = crossbeam_channel::bounded(1);
     let sent = spawning.offer(|slot| {
         core.occupy(slot);
@@ -105,7 +123,10 @@ pub(super) fn offer(
         }
         Some(false) => Err(shared.gone(operation)),
         Some(true) => match answer.recv() {
-            Ok(Ok(id)) if id == core.process => Ok(Process::new(core)),
+            Ok(Ok(id)) if id == core.process => {
+                entry.keep();
+                Ok(Process::new(core))
+            }
             Ok(Ok(id)) => known(&shared, id, &core.facts, operation),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(shared.gone(operation)),

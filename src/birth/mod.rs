@@ -14,6 +14,7 @@
 mod adopt;
 mod attach;
 mod embryo;
+mod entry;
 mod handover;
 mod spawn;
 mod unwatched;

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::embryo::{Held, Pipes, conceive, enter};
-use super::handover::give_birth;
+use super::entry::Entry;
+use super::handover::{Arrival, give_birth};
 use super::unwatched::clear_away;
 use crate::containment::Containment;
 use crate::error::{Error, ErrorKind, Result};
@@ -64,6 +65,7 @@ pub(crate) fn spawn(
     };
     let started = Some(reactor::now());
     let since = Some(sys::ticks_since_boot());
+    let entry = Entry::intend(shared, &spawning);
     let launched = command
         .launch(&setup)
         .map_err(|failure| about(launch_error(shared, failure, own_group), command.program()))?;
@@ -92,7 +94,12 @@ pub(crate) fn spawn(
     };
     let held = held.map_err(|error| about(error, command.program()))?;
     let core = conceive(shared, &spawning, facts, held);
-    give_birth(spawning, core, since, options.time_limit, tenancy.as_ref())
+    let arrival = Arrival {
+        since,
+        time_limit: options.time_limit,
+        tenancy: tenancy.as_ref(),
+    };
+    give_birth(spawning, core, entry, arrival)
 }
 
 /// The cgroup of the life, where the tier has one.

@@ -21,10 +21,12 @@
 mod record;
 mod replay;
 mod store;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use self::record::{Host, Identity, Record};
-pub(crate) use self::replay::{Noted, Run};
+pub(crate) use self::replay::Run;
 pub(crate) use self::store::{Clock, Ledger, Written};
 
 #[cfg(fuzzing)]
-pub(crate) use self::replay::replay;
+pub(crate) use self::replay::fuzz;

@@ -260,8 +260,8 @@ impl<'a> Fields<'a> {
 /// The CRC-32 of Ethernet and zip.
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, &byte: &u8| {
-        let index = (crc ^ u32::from(byte)) & 0xff;
-        (crc >> 8) ^ TABLE[index as usize]
+        let [low, ..] = crc.to_le_bytes();
+        (crc >> 8) ^ TABLE[usize::from(low ^ byte)]
     };
     !bytes.iter().fold(u32::MAX, step)
 }
@@ -269,8 +269,9 @@ fn crc32(bytes: &[u8]) -> u32 {
 const TABLE: [u32; 256] = {
     let mut table = [0; 256];
     let mut index = 0;
-    while index < 256 {
-        let mut value = index as u32;
+    let mut number: u32 = 0;
+    while index < table.len() {
+        let mut value = number;
         let mut bit = 0;
         while bit < 8 {
             value = if value & 1 == 1 {
@@ -280,8 +281,9 @@ const TABLE: [u32; 256] = {
             };
             bit += 1;
         }
-        table[index as usize] = value;
+        table[index] = value;
         index += 1;
+        number += 1;
     }
     table
 };
@@ -294,7 +296,11 @@ pub(super) mod tests {
 
     fn any_host() -> impl Strategy<Value = Host> {
         let numbers = (any::<u64>(), any::<u128>(), any::<[u64; 3]>(), any::<u32>());
-        let level = prop_oneof![Just(None), Just(Some(0)), (1_u64 << 62..1 << 63).prop_map(Some)];
+        let level = prop_oneof![
+            Just(None),
+            Just(Some(0)),
+            (1_u64 << 62..1 << 63).prop_map(Some)
+        ];
         (numbers, "\\PC{1,16}", level).prop_map(|(numbers, name, level)| {
             let (registry, boot, [pid_namespace, start, inode], pid) = numbers;
             let limit_mark = level.map(|hard| {
@@ -319,10 +325,12 @@ pub(super) mod tests {
         prop_oneof![
             any_host().prop_map(|host| Record::Host(Host {
                 registry: host.registry % 3,
-                limit_mark: host.limit_mark.map(|_| LimitMark::outermost(host.registry % 3)),
+                limit_mark: host
+                    .limit_mark
+                    .map(|_| LimitMark::outermost(host.registry % 3)),
                 ..host
             })),
-            (process.clone(), 0..4_u64, any::<u64>()).prop_map(|((registry, process), life, n)| {
+            (process.clone(), 1..4_u64, any::<u64>()).prop_map(|((registry, process), life, n)| {
                 Record::Intent {
                     registry,
                     process,

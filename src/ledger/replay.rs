@@ -9,7 +9,7 @@
 //!   death is lost is looked for, and is not there. Only the loss of a detachment would do harm, hence it is written twice.
 //! * Whatever concerns a registry whose host is of another boot is stale.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::record::{HEADER, Host, Identity, Record};
 use crate::session::{Life, ProcessId, SessionId};
@@ -28,6 +28,8 @@ pub(crate) struct Run {
     pub(crate) processes: BTreeMap<ProcessId, Noted>,
     /// All of it was given up.
     pub(crate) released: bool,
+    /// Its lives that are not over, and their numbers.
+    pub(crate) lives: BTreeMap<Life, SessionId>,
     /// The highest of its lives.
     pub(crate) last_life: Life,
 }
@@ -111,6 +113,7 @@ impl State {
             } => {
                 let run = self.run(*registry);
                 run.last_life = run.last_life.max(*life);
+                run.lives.entry(*life).or_insert(*session);
                 run.processes.entry(*process).or_default().place = Some((*life, *session));
             }
             Record::Alive {
@@ -132,6 +135,7 @@ impl State {
             }
             Record::Over { registry, life } => {
                 if let Some(run) = self.runs.get_mut(registry) {
+                    run.lives.remove(life);
                     let of_it = |noted: &Noted| noted.place.is_some_and(|(of, _)| of == *life);
                     run.processes
                         .retain(|_, noted| noted.detached || !of_it(noted));
@@ -194,24 +198,61 @@ impl Run {
                 .flatten()
         });
         let released = self.released.then_some(Record::Released { registry });
-        // A process that never was, so that the lives of the registry are known.
-        let last = (self.last_life > Life(0)).then_some([
-            Record::Intent {
+        // Processes that never were, so that the lives are known.
+        let life = move |life: Life, session| {
+            let process = ProcessId(0);
+            let intent = Record::Intent {
                 registry,
-                process: ProcessId(0),
-                life: self.last_life,
-                session: SessionId(0),
-            },
-            Record::Cancelled {
-                registry,
-                process: ProcessId(0),
-            },
-        ]);
+                process,
+                life,
+                session,
+            };
+            [intent, Record::Cancelled { registry, process }]
+        };
+        let lives = self.lives.iter();
+        let lives = lives.flat_map(move |(&of, &session)| life(of, session));
+        // What was detached is of a life that is over by now, perhaps.
+        let places = self.processes.values().filter_map(|noted| noted.place);
+        let over = places.map(|(life, _)| life).chain([self.last_life]);
+        let over = over.filter(|&life| life != Life(0) && !self.lives.contains_key(&life));
+        let over: BTreeSet<Life> = over.collect();
+        let over = over.into_iter().flat_map(move |of| {
+            let over = Record::Over { registry, life: of };
+            life(of, SessionId(0)).into_iter().chain([over])
+        });
         host.into_iter()
-            .chain(last.into_iter().flatten())
+            .chain(lives)
             .chain(processes)
+            .chain(over)
             .chain(released.clone())
             .chain(released)
+    }
+}
+
+/// Reads any bytes. What is read of them is written and read again.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(bytes: &[u8]) {
+    for prefix in [&b""[..], b"procession ledger 1\n"] {
+        let file = [prefix, bytes].concat();
+        let Replayed::Ledger { state, .. } = replay(&file) else {
+            continue;
+        };
+        let mut text = format!("{HEADER}\n");
+        state.records().for_each(|record| record.encode(&mut text));
+        let again = replay(text.as_bytes());
+        let Replayed::Ledger {
+            state: again,
+            damaged: 0,
+        } = again
+        else {
+            panic!("what is written is read: {again:?}");
+        };
+        for (registry, run) in &again.runs {
+            assert!(
+                state.runs.contains_key(registry),
+                "{run:?} comes from nowhere"
+            );
+        }
     }
 }
 
@@ -227,9 +268,16 @@ mod tests {
         let named = any_record().prop_filter("process 0 never is", |record| {
             !matches!(
                 record,
-                Record::Intent { process: ProcessId(0), .. }
-                    | Record::Alive { process: ProcessId(0), .. }
-                    | Record::Detached { process: ProcessId(0), .. }
+                Record::Intent {
+                    process: ProcessId(0),
+                    ..
+                } | Record::Alive {
+                    process: ProcessId(0),
+                    ..
+                } | Record::Detached {
+                    process: ProcessId(0),
+                    ..
+                }
             )
         });
         prop::collection::vec(named, 0..24)
@@ -294,7 +342,11 @@ mod tests {
         history.push(Record::Detached { registry, process });
         let state = after(&history);
         let run = &state.runs[&7];
-        let left: Vec<_> = run.processes.iter().map(|(id, n)| (id.0, n.detached)).collect();
+        let left: Vec<_> = run
+            .processes
+            .iter()
+            .map(|(id, n)| (id.0, n.detached))
+            .collect();
         assert_eq!(left, [(3, true), (4, false)]);
         assert_eq!(run.last_life, Life(4));
     }
@@ -313,7 +365,13 @@ mod tests {
 
     #[test]
     fn somebody_elses_file_is_not_taken_for_a_ledger() {
-        for text in ["{\"a\": 1}\n", "procession ledger 2\n", "x", "\n", "a\nb\nc"] {
+        for text in [
+            "{\"a\": 1}\n",
+            "procession ledger 2\n",
+            "x",
+            "\n",
+            "a\nb\nc",
+        ] {
             assert_eq!(replay(text.as_bytes()), Replayed::NotOurs, "{text:?}");
         }
         assert_eq!(read(b""), (State::default(), 0));
@@ -330,7 +388,11 @@ mod tests {
     fn another_boot_makes_everything_stale_but_what_nobody_knows_the_boot_of() {
         let mut state = after(&started(1));
         state.forget_other_boots(1);
-        assert_eq!(state, State::default(), "no host, and nothing to leave alone");
+        assert_eq!(
+            state,
+            State::default(),
+            "no host, and nothing to leave alone"
+        );
         let (registry, process) = process(1);
         let mut state = after(&[Record::Detached { registry, process }]);
         state.forget_other_boots(1);

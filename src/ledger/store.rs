@@ -54,13 +54,14 @@ pub(crate) struct Ledger {
 
 #[derive(Debug)]
 struct Inner {
-    file: File,
+    /// Until the registry is over: its handles may be there for longer.
+    file: Option<File>,
     state: State,
     /// The lengths of the file, and when it was new.
     length: u64,
     length_when_new: u64,
-    /// Why nothing is written any more.
-    failed: Option<Arc<Error>>,
+    /// A write has failed, and nothing is written any more.
+    failed: bool,
     line: String,
 }
 
@@ -71,8 +72,8 @@ pub(crate) enum Written {
     Done,
     /// The first write that failed: nothing will be written any more.
     Failed(Arc<Error>),
-    /// It was not tried, since an earlier one has failed for this.
-    NotTried(Arc<Error>),
+    /// It was not tried: an earlier one has failed, or the registry is over.
+    NotTried,
 }
 
 /// How a clock is read and slept by: time is an argument.
@@ -103,10 +104,12 @@ impl Ledger {
         let mut state = match read(&old).map_err(|error| unusable(&path, error))? {
             Replayed::Ledger { state, damaged: _ } => state,
             Replayed::NotOurs => {
-                return Err(Error::new(ErrorKind::LedgerUnusable, OPERATION).with_detail(format!(
-                    "{} is not empty, and no ledger of this version",
-                    path.display()
-                )));
+                return Err(
+                    Error::new(ErrorKind::LedgerUnusable, OPERATION).with_detail(format!(
+                        "{} is not empty, and no ledger of this version",
+                        path.display()
+                    )),
+                );
             }
         };
         state.forget_other_boots(host.boot);
@@ -116,11 +119,11 @@ impl Ledger {
             path,
             registry,
             inner: Mutex::new(Inner {
-                file,
+                file: Some(file),
                 state,
                 length,
                 length_when_new: length,
-                failed: None,
+                failed: false,
                 line: String::new(),
             }),
         })
@@ -134,28 +137,36 @@ impl Ledger {
     /// Writes records, in one call to the kernel. Nothing is synced.
     pub(crate) fn append(&self, records: &[Record]) -> Written {
         let mut inner = self.lock();
-        if let Some(error) = &inner.failed {
-            return Written::NotTried(Arc::clone(error));
-        }
-        let mut line = std::mem::take(&mut inner.line);
+        let Inner {
+            file,
+            state,
+            length,
+            failed,
+            line,
+            ..
+        } = &mut *inner;
+        let Some(file) = file.as_mut().filter(|_| !*failed) else {
+            return Written::NotTried;
+        };
         line.clear();
         for record in records {
-            record.encode(&mut line);
-            inner.state.apply(record);
+            record.encode(line);
+            state.apply(record);
         }
-        let written = inner.file.write_all(line.as_bytes());
-        inner.length += line.len() as u64;
-        inner.line = line;
+        let written = file.write_all(line.as_bytes());
+        *length += line.len() as u64;
         match written {
             Ok(()) => Written::Done,
             Err(error) => {
                 // A line may stand there in part. Whatever came behind it would be lost with it.
                 let error = Error::new(ErrorKind::LedgerUnusable, "write ledger")
-                    .with_detail(format!("{} is not written to any more", self.path.display()))
+                    .with_detail(format!(
+                        "{} is not written to any more",
+                        self.path.display()
+                    ))
                     .with_source(error);
-                let error = Arc::new(error);
-                inner.failed = Some(Arc::clone(&error));
-                Written::Failed(error)
+                *failed = true;
+                Written::Failed(Arc::new(error))
             }
         }
     }
@@ -164,19 +175,25 @@ impl Ledger {
     pub(crate) fn tidy(&self) {
         let mut inner = self.lock();
         let grown = inner.length - inner.length_when_new;
-        if grown < GROWN || inner.length < TIMES * inner.length_when_new || inner.failed.is_some() {
+        let over = inner.failed || inner.file.is_none();
+        if over || grown < GROWN || inner.length < TIMES * inner.length_when_new {
             return;
         }
         let Inner { state, .. } = &*inner;
         match write_new(&self.path, state) {
             Ok((file, length)) => {
-                inner.file = file;
+                inner.file = Some(file);
                 inner.length = length;
                 inner.length_when_new = length;
             }
             // The old one is as good as before. It is tried again when it has grown as much again.
             Err(_no_room) => inner.length_when_new = inner.length,
         }
+    }
+
+    /// The registry is over: another one may have the file.
+    pub(crate) fn close(&self) {
+        self.lock().file = None;
     }
 
     /// What earlier registries wrote down, and nobody has settled.
@@ -207,7 +224,12 @@ fn lock(path: &Path, is_dead: impl Fn(&Host) -> bool, clock: Clock) -> Result<Fi
                 replaced += 1;
                 continue;
             }
-            Ok(()) => return Err(unusable(path, io::Error::other("it is replaced all the time"))),
+            Ok(()) => {
+                return Err(unusable(
+                    path,
+                    io::Error::other("it is replaced all the time"),
+                ));
+            }
             Err(Errno::WOULDBLOCK) => {}
             Err(errno) => return Err(unusable(path, errno.into())),
         }

@@ -39,6 +39,10 @@ pub(crate) enum Action {
     Release { process: ProcessId, reap: bool },
     /// A process that was offered is not taken in: forget it, unwatched and unreaped. No outcome.
     Reject { process: ProcessId },
+    /// Write down that a process is about to be given up. Outcome: `Noted`.
+    NoteDetached { process: ProcessId },
+    /// A living process is given up: stop watching it, and leave it alone wherever it is met. No outcome.
+    Detach { process: ProcessId },
     /// See whether a retired leader's group is empty. Outcome: `GroupProbed`.
     ProbeGroup { process: ProcessId },
     /// Find out why a process is still alive, off the reactor's thread. Outcome, some time later: `Inspected`.

@@ -8,7 +8,7 @@ use super::engine::{Machine, Told};
 use super::ids::ReplyId;
 use super::input::{Born, Opened};
 use super::life::LifeState;
-use super::member::{Facts, Member, Sight};
+use super::member::{Facts, Member, Reach, Sight};
 use super::search::Search;
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, Origin, Reason};
@@ -23,12 +23,21 @@ impl Machine {
             life,
             label,
             policy,
+            earlier,
+            since,
             time_limit,
             idle_limit,
         } = opened;
         let mut state = LifeState::new(session, now);
         state.label = label;
         state.policy = policy;
+        if !earlier.is_empty() {
+            // Of what it will have nothing is known from its birth.
+            state.reach = Some(Reach::Group);
+            state.scope.everywhere = true;
+        }
+        state.earlier = earlier;
+        state.since = since;
         state.idle_limit = idle_limit;
         self.lives.insert(life, state);
         self.current.insert(session, life);
@@ -52,7 +61,8 @@ impl Machine {
         } = born;
         let life = self.heir_of(life);
         let found = facts.origin == Origin::Found;
-        if found && !self.is_news(life, &facts) {
+        let recovered = facts.origin == Origin::Recovered;
+        if (found || recovered) && !self.is_news(life, &facts) {
             self.act(Action::Reject { process });
             return;
         }
@@ -63,7 +73,7 @@ impl Machine {
         }
         self.by_pid.insert(facts.pid, process);
         // What it leaves behind is nobody's business, and nobody is to take it for a session's.
-        self.leaves_strays |= !found && !facts.leads_group;
+        self.leaves_strays |= !found && !recovered && !facts.leads_group;
         let state = self
             .lives
             .entry(life)

@@ -187,6 +187,7 @@ impl Machine {
                     state.taken_over.push(old);
                 }
                 state.taken_over.extend(past.taken_over);
+                state.earlier.extend(past.earlier);
                 state.members.extend(past.members);
                 state.tokens.extend(past.tokens);
                 state.remnants.extend(past.remnants);

@@ -104,6 +104,10 @@ pub(crate) enum Pending {
         process: ProcessId,
     },
     Pass,
+    Detach {
+        process: ProcessId,
+        reply: ReplyId,
+    },
     End {
         session: SessionId,
         terms: Terms,
@@ -206,6 +210,7 @@ impl Machine {
                 signal,
                 reply,
             } => self.signal_process(process, signal, reply),
+            Request::Detach { process, reply } => self.detach(process, reply),
             Request::SignalSession {
                 whom,
                 signal,
@@ -279,6 +284,9 @@ impl Machine {
                 self.inspected(process, cause, now)
             }
             (Pending::Pass, Outcome::Passed(passed)) => self.passed(&passed, now),
+            (Pending::Detach { process, reply }, Outcome::Noted(noted)) => {
+                self.noted_detached(process, reply, noted, now);
+            }
             (Pending::End { session, terms }, Outcome::GateClosed { life, tokens }) => match life {
                 Some(life) => self.begin_end(life, session, tokens, terms, now),
                 None => self.reply_empty(session, &terms),
@@ -291,6 +299,7 @@ impl Machine {
             | (Pending::Probe { .. }, other)
             | (Pending::Inspect { .. }, other)
             | (Pending::Pass, other)
+            | (Pending::Detach { .. }, other)
             | (Pending::End { .. }, other)
             | (Pending::Shutdown { .. }, other) => {
                 debug_assert!(

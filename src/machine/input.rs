@@ -6,6 +6,8 @@ use std::time::{Duration, Instant};
 use super::ids::{OpId, ReplyId};
 use super::member::Facts;
 use super::search::Passed;
+use crate::earlier::Earlier;
+use crate::error::Error;
 use crate::event::Reason;
 use crate::exit::Exit;
 use crate::report::SurvivalCause;
@@ -41,6 +43,9 @@ pub(crate) struct Opened {
     pub(crate) life: Life,
     pub(crate) label: Option<Arc<str>>,
     pub(crate) policy: Option<StopPolicy>,
+    /// Earlier registries whose processes belong to it, and a time before the first of these.
+    pub(crate) earlier: Vec<Earlier>,
+    pub(crate) since: Option<u64>,
     /// How old it may get.
     pub(crate) time_limit: Option<Duration>,
     /// How long it may be left alone.
@@ -97,6 +102,8 @@ pub(crate) enum Request {
         signal: Signal,
         reply: ReplyId,
     },
+    /// Give one process up.
+    Detach { process: ProcessId, reply: ReplyId },
     /// Send a signal to all of a session.
     SignalSession {
         whom: Whom,
@@ -143,6 +150,8 @@ pub(crate) enum Outcome {
         occupied: bool,
     },
     Passed(Passed),
+    /// It is written down, or cannot be.
+    Noted(Result<(), Error>),
     /// Why a process is still alive; `None` when it could not be found out in time.
     Inspected(Option<SurvivalCause>),
 }

@@ -9,6 +9,7 @@ use super::ladder::Ladder;
 use super::member::{Reach, Scope};
 use super::search::{Established, Search};
 use super::usage::Used;
+use crate::earlier::Earlier;
 use crate::event::Reason;
 use crate::report::{MemberReport, SurvivalCause};
 use crate::session::{Life, ProcessId, SessionId};
@@ -30,6 +31,8 @@ pub(crate) struct LifeState {
     pub(crate) used: Used,
     /// Earlier lives of the number whose survivors it has taken over.
     pub(crate) taken_over: Vec<Life>,
+    /// Earlier registries whose processes belong to it.
+    pub(crate) earlier: Vec<Earlier>,
     /// Its end could not establish that nobody is left.
     pub(crate) unsettled: bool,
     /// How it is ended where nothing else is said.
@@ -102,6 +105,7 @@ impl LifeState {
             scope: Scope::default(),
             used: Used::default(),
             taken_over: Vec::new(),
+            earlier: Vec::new(),
             unsettled: false,
             policy: None,
             idle_limit: None,

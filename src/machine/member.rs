@@ -147,6 +147,6 @@ impl Member {
 
     /// Whether descendants of this one are the session's business: they are ended and confirmed with it.
     pub(crate) fn is_searched(&self) -> bool {
-        self.facts.leads_group || self.facts.origin == Origin::Found
+        self.facts.leads_group || matches!(self.facts.origin, Origin::Found | Origin::Recovered)
     }
 }

@@ -28,6 +28,7 @@ mod births;
 #[cfg(any(test, fuzzing, debug_assertions))]
 mod check;
 mod deadlines;
+mod detaching;
 mod ending;
 mod engine;
 mod exits;

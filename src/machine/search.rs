@@ -19,6 +19,7 @@ use super::ids::OpId;
 use super::ladder::Ladder;
 use super::life::LifeState;
 use super::member::{Member, Reach, Scope, Sight};
+use crate::earlier::Earlier;
 use crate::event::{Origin, Reason};
 use crate::exit::SessionUsage;
 use crate::report::{SurvivalCause, Survivor};
@@ -260,6 +261,8 @@ pub(crate) struct Hunt {
     pub(crate) session: SessionId,
     /// The lives whose marks count: this one, and those that it has taken over.
     pub(crate) marks: Vec<Life>,
+    /// Earlier registries whose processes belong to it.
+    pub(crate) earlier: Vec<Earlier>,
     /// When the first of its processes was started, in clock ticks since boot: no descendant is older.
     pub(crate) since: u64,
     /// Some of its processes were marked in their limits a moment after their start, or not at all.
@@ -487,6 +490,7 @@ impl Machine {
             marks: std::iter::once(life)
                 .chain(state.taken_over.iter().copied())
                 .collect(),
+            earlier: state.earlier.clone(),
             since: state.since.unwrap_or(0),
             marked_late: state.reach != Some(Reach::MarkAndGroup),
             survey: end
@@ -587,9 +591,9 @@ impl Machine {
 }
 
 impl Member {
-    /// Dead, found by a search and not registered: nobody has to wait for what its parent does about it.
+    /// Dead, found by a search or left by an earlier run: nobody has to wait for what its parent does about it.
     pub(super) fn is_found_dead(&self) -> bool {
-        self.sight == Sight::Dead && self.facts.origin == Origin::Found
+        self.sight == Sight::Dead && matches!(self.facts.origin, Origin::Found | Origin::Recovered)
     }
 }
 

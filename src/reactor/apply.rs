@@ -83,6 +83,8 @@ impl Reactor {
             Action::Retire { process, reap } => self.retire(process, reap),
             Action::Release { process, reap } => self.release(process, reap),
             Action::Reject { process } => self.reject(process),
+            Action::NoteDetached { process } => Some(Outcome::Noted(self.note_detached(process))),
+            Action::Detach { process } => self.detach(process),
             Action::CloseLives { lives } => {
                 self.close_lives(&lives);
                 None
@@ -104,6 +106,7 @@ impl Reactor {
             }
             Action::Reply { to, answer } => self.answer(to, answer),
             Action::Finish => {
+                self.note_settled();
                 self.finished = true;
                 None
             }
@@ -244,6 +247,7 @@ impl Reactor {
     /// descriptor that is closed by then.
     fn retire(&self, process: ProcessId, reap: bool) -> Option<Outcome> {
         let core = self.watchlist.get(process)?;
+        self.note_gone(core);
         core.stdin.close();
         if let Some(pin) = core.pin() {
             self.unwatch(&pin);
@@ -273,6 +277,20 @@ impl Reactor {
         core.vacate();
         self.shared.gate.dismiss(core.session, process);
         self.watchlist.remove(process);
+        None
+    }
+
+    /// Its pin is kept: wherever it is met it is to be left alone, and its number may become another's.
+    fn detach(&mut self, process: ProcessId) -> Option<Outcome> {
+        let core = Arc::clone(self.watchlist.get(process)?);
+        core.set_detached();
+        core.vacate();
+        let pin = core.pin();
+        if let Some(pin) = &pin {
+            self.unwatch(pin);
+        }
+        self.watchlist.remove(process);
+        self.watchlist.leave_alone(pin);
         None
     }
 
@@ -315,6 +333,7 @@ impl Reactor {
     }
 
     fn begin_pass(&mut self, op: OpId, hunts: Vec<Hunt>) -> Option<Outcome> {
+        self.watchlist.forget_detached();
         let scene = self.watchlist.scene(hunts, &self.shared);
         for prey in scene.prey.iter().filter(|prey| prey.hunt.ending) {
             for leaf in &prey.leaves {
@@ -421,6 +440,7 @@ impl Reactor {
 
     /// The handles of this life have its report from now on, however many are kept.
     fn life_over(&mut self, life: Life, report: &SessionReport) {
+        self.note_over(life, report);
         if let Some(cell) = self
             .life_cells
             .remove(&life)

@@ -36,18 +36,12 @@ impl Journal {
 
     /// Records an event. Costs one comparison where the host does not log.
     pub(crate) fn notice(&self, notice: &Notice) {
-        let level = match notice.kind {
-            EventKind::Started | EventKind::Signalled { .. } | EventKind::Exited(_) => Level::Debug,
-            EventKind::SessionEmpty | EventKind::Lagged(_) => Level::Trace,
-            EventKind::SessionEnding { .. } | EventKind::SessionEnded(_) => Level::Info,
-            EventKind::Escalated { .. } => Level::Info,
-            EventKind::Survived { .. } => Level::Warn,
-            EventKind::OrphanFound(_)
-            | EventKind::OrphanEnded(_)
-            | EventKind::ReaperPassed(_)
-            | EventKind::NotDurable(_) => Level::Info,
-        };
-        self.push(level, Some(notice), None);
+        self.push(level_of(&notice.kind), Some(notice), None);
+    }
+
+    /// Records what is about no session.
+    pub(crate) fn announce(&self, kind: &EventKind) {
+        self.say(level_of(kind), || kind.to_string());
     }
 
     /// Records what went wrong.
@@ -72,6 +66,23 @@ impl Journal {
         if let Err(record) = self.errands.push(record) {
             self.errands.refuse(record.lost);
         }
+    }
+}
+
+fn level_of(kind: &EventKind) -> Level {
+    match kind {
+        EventKind::Started | EventKind::Signalled { .. } | EventKind::Exited(_) => Level::Debug,
+        EventKind::Detached => Level::Info,
+        EventKind::SessionEmpty | EventKind::Lagged(_) => Level::Trace,
+        EventKind::SessionEnding { .. } | EventKind::SessionEnded(_) => Level::Info,
+        EventKind::Escalated { .. } => Level::Info,
+        EventKind::Survived { .. } => Level::Warn,
+        EventKind::OrphanFound(_) | EventKind::OrphanEnded(_) => Level::Info,
+        // Every pass is told, and most have nothing to tell.
+        EventKind::ReaperPassed(report) if report.skipped() => Level::Warn,
+        EventKind::ReaperPassed(report) if report.is_news() => Level::Info,
+        EventKind::ReaperPassed(_) => Level::Debug,
+        EventKind::NotDurable(_) => Level::Warn,
     }
 }
 
@@ -100,6 +111,7 @@ impl std::fmt::Display for Line<'_> {
             EventKind::Escalated { rung } => write!(f, "escalated to {rung}")?,
             EventKind::Exited(exit) => write!(f, "exited: {exit}")?,
             EventKind::Survived { cause } => write!(f, "survived: {cause}")?,
+            EventKind::Detached => f.write_str("detached")?,
             EventKind::SessionEmpty => f.write_str("empty")?,
             EventKind::SessionEnding { reason } => write!(f, "ending ({reason})")?,
             EventKind::SessionEnded(report) if report.is_clean() => f.write_str("ended, clean")?,

@@ -10,14 +10,16 @@ use super::cell::Cell;
 use super::publish::Listener;
 use super::shared::Core;
 use super::watchlist::Watchlist;
+use crate::earlier::Earlier;
 use crate::error::{Error, Result};
-use crate::event::{EventMask, Reason};
+use crate::event::{EventKind, EventMask, Reason};
 use crate::machine::{Machine, OpId, Outcome, Refused, Whom};
 use crate::report::{MemberReport, SessionReport};
 use crate::session::{Life, ProcessId, SessionId};
 use crate::session_options::SessionOptions;
 use crate::signal::Signal;
 use crate::stop::StopPolicy;
+use crate::sys::Pin;
 
 /// A report that is waited for, or why there is none.
 pub(crate) type EndingCell = Cell<Result<SessionReport>>;
@@ -46,6 +48,9 @@ pub(crate) enum Message {
     /// Gives a session a life before its first process.
     Open {
         options: Box<SessionOptions>,
+        /// Earlier registries whose processes belong to it, and a time before the first of these.
+        earlier: Vec<Earlier>,
+        since: Option<u64>,
         reply: Sender<std::result::Result<Arc<LifeCell>, Refused>>,
     },
     /// The life that a number has now.
@@ -67,6 +72,10 @@ pub(crate) enum Message {
     Signal {
         process: ProcessId,
         signal: Signal,
+        reply: Sender<Option<Result<()>>>,
+    },
+    Detach {
+        process: ProcessId,
         reply: Sender<Option<Result<()>>>,
     },
     SignalSession {
@@ -106,6 +115,14 @@ pub(crate) enum Message {
         capacity: usize,
         done: Sender<()>,
     },
+    /// Tells the subscribers what is about no session, and writes it to the log.
+    Announce {
+        kinds: Vec<EventKind>,
+        /// They are in the channels.
+        done: Sender<()>,
+    },
+    /// These were given up, by an earlier run perhaps.
+    LeaveAlone(Vec<Arc<Pin>>),
     /// Reads what the reactor knows.
     Ask(Question),
     /// A helper has done its errand.

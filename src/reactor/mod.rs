@@ -25,6 +25,7 @@ mod gate;
 mod helpers;
 mod journal;
 mod mailbox;
+mod notes;
 mod orphans;
 mod pass;
 mod publish;

@@ -71,8 +71,20 @@ impl Publisher {
             if subscriber.only.is_some_and(|only| only != notice.life) {
                 return true;
             }
-            let listens = !subscriber.mask.intersects(mask) || subscriber.tell(notice, at);
+            let listens =
+                !subscriber.mask.intersects(mask) || subscriber.tell(at, || event(notice, at));
             listens && !(over && subscriber.only.is_some())
+        });
+        self.subscribers.len() < before
+    }
+
+    /// Tells what is about no session.
+    pub(super) fn announce(&mut self, kind: &EventKind, at: Instant) -> bool {
+        let mask = kind.mask();
+        let before = self.subscribers.len();
+        self.subscribers.retain_mut(|subscriber| {
+            let listens = subscriber.only.is_none() && subscriber.mask.intersects(mask);
+            !listens || subscriber.tell(at, || bare(kind.clone(), at))
         });
         self.subscribers.len() < before
     }
@@ -96,13 +108,13 @@ impl Publisher {
 
 impl Subscriber {
     /// `false`: nobody reads this any more.
-    fn tell(&mut self, notice: &Notice, at: Instant) -> bool {
+    fn tell(&mut self, at: Instant, event: impl FnOnce() -> Event) -> bool {
         let seq = self.next_seq;
         self.next_seq += 1;
         if self.listener.events.len() < self.capacity {
             // What comes next is not lost: the marker's count is complete.
             self.marker = None;
-            return self.push(event(notice, seq, at));
+            return self.push(Event { seq, ..event() });
         }
         if self.marker.as_ref().is_some_and(Lagged::count_one) {
             return true;
@@ -114,17 +126,8 @@ impl Subscriber {
         let counted = marker.count_one();
         debug_assert!(counted, "a marker that nobody has seen was closed");
         self.marker = Some(marker.clone());
-        let lost = Notice {
-            life: notice.life,
-            session: notice.session,
-            process: None,
-            label: None,
-            origin: None,
-            kind: EventKind::Lagged(marker),
-        };
-        let mut event = event(&lost, seq, at);
-        event.session = None;
-        self.push(event)
+        let lost = bare(EventKind::Lagged(marker), at);
+        self.push(Event { seq, ..lost })
     }
 
     fn push(&self, event: Event) -> bool {
@@ -148,15 +151,29 @@ impl Listener {
     }
 }
 
-fn event(notice: &Notice, seq: u64, at: Instant) -> Event {
+/// Before it is numbered.
+fn event(notice: &Notice, at: Instant) -> Event {
     Event {
-        seq,
+        seq: 0,
         at,
         session: Some(notice.session),
         process: notice.process,
         label: notice.label.clone(),
         origin: notice.origin,
         kind: notice.kind.clone(),
+    }
+}
+
+/// The same about no session.
+fn bare(kind: EventKind, at: Instant) -> Event {
+    Event {
+        seq: 0,
+        at,
+        session: None,
+        process: None,
+        label: None,
+        origin: None,
+        kind,
     }
 }
 

@@ -21,8 +21,9 @@ use super::publish::Publisher;
 use super::shared::{Core, Ends, Shared};
 use super::watchlist::Watchlist;
 use super::{apply, clock};
+use crate::earlier::Earlier;
 use crate::error::Result;
-use crate::event::Reason;
+use crate::event::{EventKind, Reason};
 use crate::limits::Limits;
 use crate::machine::{
     Born, IdMap, Input, Machine, OpenTerms, Opened, Outcome, Refused, ReplyId, Request, Settings,
@@ -269,9 +270,14 @@ impl Reactor {
         match message {
             Message::Born(newborn) => self.born(newborn, now),
             Message::Aborted { process, life } => self.input(Input::Aborted { process, life }, now),
-            Message::Open { options, reply } => {
+            Message::Open {
+                options,
+                earlier,
+                since,
+                reply,
+            } => {
                 // The caller waits, or has gone.
-                drop(reply.send(self.open(*options, now)));
+                drop(reply.send(self.open(*options, (earlier, since), now)));
             }
             Message::Session { session, reply } => {
                 let cell = self
@@ -327,6 +333,10 @@ impl Reactor {
                     },
                     now,
                 );
+            }
+            Message::Detach { process, reply } => {
+                let reply = self.sink(Sink::Done(reply));
+                self.request(Request::Detach { process, reply }, now);
             }
             Message::SignalSession {
                 whom,
@@ -403,13 +413,32 @@ impl Reactor {
                 // In force. The caller waits for this, or has gone.
                 let _or_gone = done.send(());
             }
+            Message::LeaveAlone(pins) => self.watchlist.leave_alone(pins),
+            Message::Announce { kinds, done } => {
+                self.announce(&kinds, now);
+                // The caller waits for this, or has gone.
+                let _or_gone = done.send(());
+            }
             Message::Ask(question) => question(&self.machine, &self.watchlist, now),
             Message::Done { op, outcome } => self.input(Input::Done { op, outcome }, now),
             Message::ChildEnded { pid } => {
                 self.unclaimed = Some(pid);
                 self.claim_child(now);
             }
-            Message::Halt => self.halted = true,
+            Message::Halt => {
+                self.note_released();
+                self.halted = true;
+            }
+        }
+    }
+
+    fn announce(&mut self, kinds: &[EventKind], now: Instant) {
+        for kind in kinds {
+            self.journal.announce(kind);
+            if self.publisher.announce(kind, now) {
+                let wanted = self.publisher.wants_births();
+                self.shared.set_births_are_news(wanted);
+            }
         }
     }
 
@@ -428,6 +457,7 @@ impl Reactor {
     fn open(
         &mut self,
         options: SessionOptions,
+        (earlier, since): (Vec<Earlier>, Option<u64>),
         now: Instant,
     ) -> std::result::Result<Arc<LifeCell>, Refused> {
         let terms = OpenTerms {
@@ -441,6 +471,8 @@ impl Reactor {
             life,
             label: options.label,
             policy: options.stop_policy,
+            earlier,
+            since,
             time_limit: options.time_limit,
             idle_limit: options.idle_limit,
         };
@@ -564,6 +596,9 @@ impl Reactor {
                 // It was started while everything ended. Its handle knows that nobody watches it.
                 self.watchlist.insert(newborn.core);
             }
+        }
+        if let Some(ledger) = &self.shared.plan.ledger {
+            ledger.close();
         }
         self.sinks.clear();
         for cell in self.life_cells.values().filter_map(Weak::upgrade) {

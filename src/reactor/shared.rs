@@ -3,7 +3,7 @@
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{ChildStderr, ChildStdout};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Instant;
 
 use crossbeam_channel::Sender;
@@ -12,13 +12,16 @@ use super::cell::{Cell, Waited};
 use super::clock;
 use super::gate::{SharedGate, Slot};
 use super::mailbox::{Mail, Message};
+use super::watchlist::Watchlist;
+use crate::capabilities::{Capabilities, Capability};
 use crate::cradles::Cradles;
 use crate::error::{Error, ErrorKind, Result};
-use crate::event::Reason;
+use crate::event::{EventKind, Reason};
 use crate::exit::{Exit, StatusSource};
 use crate::launch_threads::LaunchThreads;
 use crate::leaves::Leaves;
-use crate::machine::{Facts, Relation};
+use crate::ledger::{Record, Written};
+use crate::machine::{Facts, Machine, Relation};
 use crate::plan::Plan;
 use crate::session::{Life, ProcessId, SessionId};
 use crate::signal::Signal;
@@ -43,6 +46,8 @@ pub(crate) struct Shared {
     /// For launches that are bound to the thread that does them.
     pub(crate) launch_threads: LaunchThreads,
     pub(crate) cradles: Cradles,
+    /// Once the ledger has failed.
+    fewer_capabilities: OnceLock<Capabilities>,
     /// The cgroups of the lives that have one.
     pub(crate) leaves: Leaves,
     /// Orphans come to this process, and all of its children are the registry's.
@@ -79,6 +84,7 @@ impl Shared {
             births_are_news: AtomicBool::new(false),
             launch_threads: LaunchThreads::default(),
             cradles: Cradles::default(),
+            fewer_capabilities: OnceLock::new(),
             leaves: Leaves::default(),
             subreaper: Mutex::new(ends.subreaper),
             wreck: Mutex::default(),
@@ -123,6 +129,58 @@ impl Shared {
         let (reply, answer) = crossbeam_channel::bounded(1);
         self.send(message(reply), operation)?;
         answer.recv().map_err(|_| self.gone(operation))
+    }
+
+    /// Reads what the reactor knows.
+    pub(crate) fn read<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        read: impl FnOnce(&Machine, &Watchlist) -> T + Send + 'static,
+    ) -> Result<T> {
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        let question = Box::new(move |machine: &Machine, watchlist: &Watchlist, _| {
+            // The caller waits, or has gone.
+            drop(reply.send(read(machine, watchlist)));
+        });
+        self.send(Message::Ask(question), operation)?;
+        answer.recv().map_err(|_| self.gone(operation))
+    }
+
+    /// Writes into the ledger what `records` makes of the registry's number, if there is a ledger that can be written.
+    /// That it cannot be any more is told once.
+    pub(crate) fn record<const N: usize>(&self, records: impl FnOnce(u64) -> [Record; N]) -> bool {
+        let Some(ledger) = &self.plan.ledger else {
+            return false;
+        };
+        match ledger.append(&records(ledger.registry())) {
+            Written::Done => true,
+            Written::NotTried => false,
+            Written::Failed(error) => {
+                let why = format!("the ledger failed: {error}");
+                let capabilities = self.plan.capabilities.clone();
+                let lost = capabilities.without(Capability::DurableIdentity, why);
+                // It fails once.
+                drop(self.fewer_capabilities.set(lost));
+                let (done, _nobody_waits) = crossbeam_channel::bounded(1);
+                let kinds = vec![EventKind::NotDurable(error)];
+                // A reactor that is gone has no subscribers either.
+                drop(self.mail.send(Message::Announce { kinds, done }));
+                false
+            }
+        }
+    }
+
+    /// Replaces a ledger that has grown. Not for the reactor.
+    pub(crate) fn tidy_ledger(&self) {
+        if let Some(ledger) = &self.plan.ledger {
+            ledger.tidy();
+        }
+    }
+
+    /// What works, and what does not any more.
+    pub(crate) fn capabilities(&self) -> &Capabilities {
+        let fewer = self.fewer_capabilities.get();
+        fewer.unwrap_or(&self.plan.capabilities)
     }
 
     /// Why nobody answers.
@@ -171,6 +229,8 @@ pub(crate) struct Core {
     exit: Cell<Box<Exit>>,
     /// The last signal that was sent for us, and why; see [`encode_asked`].
     asked: AtomicU32,
+    /// It was given up.
+    detached: AtomicBool,
     held: Mutex<Held>,
 }
 
@@ -230,6 +290,7 @@ impl Core {
             outputs: Mutex::new(parts.outputs),
             exit: Cell::default(),
             asked: AtomicU32::new(0),
+            detached: AtomicBool::new(false),
             held: Mutex::new(held),
         }
     }
@@ -251,7 +312,7 @@ impl Core {
     }
 
     /// Is held by this from now on.
-    pub(super) fn hold(&self, pin: Pin) {
+    pub(crate) fn hold(&self, pin: Pin) {
         self.held().pin = Some(Arc::new(pin));
     }
 
@@ -293,11 +354,27 @@ impl Core {
         match self.exit.peek() {
             // It is new and empty, and its other end is in the caller's hand.
             Some(exit) => drop(receiver.try_send(Exit::clone(exit))),
-            None if self.shared.state.load(Ordering::SeqCst) == RUNNING => {
+            None if self.shared.state.load(Ordering::SeqCst) == RUNNING
+                && !self.detached.load(Ordering::SeqCst) =>
+            {
                 held.receivers.push(receiver)
             }
             None => {}
         }
+    }
+
+    pub(super) fn set_detached(&self) {
+        self.detached.store(true, Ordering::SeqCst);
+    }
+
+    /// Why nothing can be done about it any more, if it was given up.
+    pub(crate) fn check_held(&self, operation: &'static str) -> Result<()> {
+        if self.detached.load(Ordering::SeqCst) {
+            return Err(Error::new(ErrorKind::NoSuchProcess, operation)
+                .with_pid(self.facts.pid)
+                .with_detail("it was detached, and is none of the registry's any more"));
+        }
+        Ok(())
     }
 
     /// Notes what is about to be sent, and returns what was noted before.
@@ -354,7 +431,10 @@ impl Core {
         match self.exit.wait(deadline) {
             Waited::Filled(exit) => Ok(Some(Exit::clone(exit))),
             Waited::TimedOut => Ok(None),
-            Waited::Closed => Err(self.shared.gone(OPERATION).with_pid(self.facts.pid)),
+            Waited::Closed => {
+                self.check_held(OPERATION)?;
+                Err(self.shared.gone(OPERATION).with_pid(self.facts.pid))
+            }
         }
     }
 

@@ -9,6 +9,7 @@ use crate::event::Origin;
 use crate::leaves::Leaves;
 use crate::machine::{Hunt, IdMap};
 use crate::session::ProcessId;
+use crate::sys::Pin;
 
 /// The cores by their ids, from birth until the machine lets go of them.
 #[derive(Debug, Default)]
@@ -16,6 +17,8 @@ pub(crate) struct Watchlist {
     cores: IdMap<ProcessId, Arc<Core>>,
     /// Those that were not started here: they may carry the mark of a session that they are not in.
     taken_in: HashSet<ProcessId>,
+    /// Those that were given up. They are held until they are seen to be dead.
+    detached: Vec<Arc<Pin>>,
 }
 
 impl Watchlist {
@@ -39,6 +42,11 @@ impl Watchlist {
         Some(core)
     }
 
+    /// The pids of all that are held.
+    pub(crate) fn pids(&self) -> HashSet<u32> {
+        self.cores.values().map(|core| core.facts.pid).collect()
+    }
+
     /// What a pass has to have in hand.
     fn prey(&self, hunt: Hunt, leaves: &Leaves) -> Prey {
         let cores = |list: &[ProcessId]| {
@@ -58,6 +66,29 @@ impl Watchlist {
         }
     }
 
+    /// These were given up.
+    pub(super) fn leave_alone(&mut self, pins: impl IntoIterator<Item = Arc<Pin>>) {
+        for pin in pins {
+            let known = |held: &Arc<Pin>| held.identity() == pin.identity();
+            if !self.detached.iter().any(known) {
+                self.detached.push(pin);
+            }
+        }
+    }
+
+    /// The pids of those that were given up. As of now: one that is dead is nobody's any more.
+    pub(crate) fn detached(&self) -> HashSet<u32> {
+        let alive = |pin: &&Arc<Pin>| matches!(pin.is_dead(), Ok(false));
+        let alive = self.detached.iter().filter(alive);
+        alive.map(|pin| pin.pid()).collect()
+    }
+
+    /// Lets go of those that are dead.
+    pub(super) fn forget_detached(&mut self) {
+        self.detached
+            .retain(|pin| !matches!(pin.is_dead(), Ok(true)));
+    }
+
     /// The pids of those that were not started here.
     fn taken_in(&self) -> HashSet<u32> {
         let held = self
@@ -75,8 +106,9 @@ impl Watchlist {
         Scene {
             prey: prey.collect(),
             taken_in: self.taken_in(),
+            detached: self.detached(),
             orphanage: shared.plan.subreaper.is_ok().then(|| Orphanage {
-                held: self.cores.values().map(|core| core.facts.pid).collect(),
+                held: self.pids(),
                 census: shared.gate.census(),
             }),
         }

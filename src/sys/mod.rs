@@ -114,14 +114,14 @@ pub(crate) use kqueue::simulated;
 pub(crate) use orders::{ChildMask, Fault, Grouping, Limit, Orders, Passed, Step};
 pub(crate) use platform::{
     Born, Cgroups, Facilities, LIMIT_OF_MARK, Leaf, Mask, Pin, Poller, ProcessTable, Revocation,
-    Subreaper, Target, Unborn, Watch, adopts_orphans, await_child, bury, command_line,
+    Subreaper, Target, Unborn, Watch, adopts_orphans, await_child, belongs_to, bury, command_line,
     has_children, is_ancestor, is_gone, kill_unpinned, launch, mark_limit, own_identity, own_limit,
     probe, random_u64, read_process, send_signal, signal_mask, sleep_on, sleep_on_alone, start_of,
     ticks_since_boot, wait_readable, wait_writable, why_alive,
 };
 pub(crate) use unix::{
-    Lifeline, LifelineHolder, block_all_signals, current_pid, leads_group, lifeline, null_device,
-    own_group, own_rights, own_user, peek_child, pipe, set_nonblocking,
+    Lifeline, LifelineHolder, block_all_signals, current_pid, leads_group, lifeline, nap,
+    null_device, own_group, own_rights, own_user, peek_child, pipe, set_nonblocking,
 };
 pub(crate) use vocabulary::{
     ChildState, Described, Limits, Look, OwnerIdentity, ProcessFacts, Ready, Relation, Woken,

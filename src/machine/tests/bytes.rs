@@ -65,6 +65,7 @@ fn decode(byte: u8, n: usize) -> Op {
         23 => Op::Fork(n),
         _ if n < 8 => Op::Shutdown(n),
         _ if n < 16 => Op::Harden(n),
+        _ if n < 32 => Op::Detach(n),
         _ => Op::Stray(n as u64),
     }
 }

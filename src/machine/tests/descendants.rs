@@ -39,7 +39,7 @@ impl World {
             return false;
         };
         let parent = self.procs[&parent].clone();
-        if !parent.leads_group && !parent.found && !parent.hidden {
+        if parent.detached || (!parent.leads_group && !parent.found && !parent.hidden) {
             return false;
         }
         if parent.inside && self.removed.contains(&parent.life) {
@@ -200,8 +200,9 @@ impl World {
                 if !hunt.scope.everywhere && !proc.inside {
                     continue;
                 }
-                seen.marked |= proc.body != Body::Gone;
+                seen.marked |= proc.body != Body::Gone && !proc.detached;
                 match (proc.body, proc.hidden) {
+                    _ if proc.detached => {}
                     (Body::Alive, false) => seen.living = true,
                     (Body::Alive, true) if was_there && sees == Sees::All => {
                         seen.living = true;

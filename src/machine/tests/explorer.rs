@@ -251,6 +251,30 @@ fn a_shutdown_with_a_second_one_that_is_stricter() {
 }
 
 #[test]
+fn one_of_two_is_given_up_around_their_end() {
+    explore(&Setting {
+        name: "given up",
+        first: &[
+            Op::Reserve(1),
+            Op::Born(Temper::Obedient),
+            Op::Reserve(1),
+            Op::Born(Temper::Deaf),
+        ],
+        once: &[
+            Op::Detach(0),
+            Op::Detach(1),
+            Op::End(1, 1),
+            Op::Stop(1, 1),
+            Op::Steal(0),
+        ],
+        group_after_reap: true,
+        tier: Tier::Group,
+        hiding: false,
+        at_least: 600,
+    });
+}
+
+#[test]
 fn descendants_that_hide_fork_and_are_met_or_missed() {
     explore(&Setting {
         name: "descendants",

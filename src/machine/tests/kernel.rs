@@ -66,6 +66,11 @@ impl World {
                 assert!(self.tier.has_leaves(), "{lives:?} have no cgroups");
             }
             Action::Reject { process } => self.reject(process),
+            Action::NoteDetached { process } => {
+                assert!(self.procs[&process].pinned);
+                return Some(Outcome::Noted(Ok(())));
+            }
+            Action::Detach { process } => self.detach(process),
             Action::ProbeGroup { process } => {
                 let occupied = self.procs[&process].company;
                 return Some(Outcome::GroupProbed { occupied });
@@ -208,6 +213,20 @@ impl World {
         }
     }
 
+    fn detach(&mut self, process: ProcessId) {
+        let (life, found) = {
+            let proc = self.proc(process);
+            assert_eq!(proc.exited, 0, "{process:?} has left already");
+            assert!(!proc.detached, "{process:?} is given up twice");
+            proc.detached = true;
+            proc.pinned = false;
+            (proc.life, proc.found)
+        };
+        if !found {
+            self.gate.release(life);
+        }
+    }
+
     fn retire(&mut self, process: ProcessId, reap: bool) {
         let proc = self.proc(process);
         assert_eq!(proc.exited, 1, "{process:?} is told before it is retired");
@@ -240,6 +259,11 @@ impl World {
     fn publish(&mut self, notice: Notice) {
         if let Some((process, _)) = notice.process {
             let proc = self.proc(process);
+            assert!(
+                !proc.detached,
+                "{:?} of {process:?}, which was given up",
+                notice.kind
+            );
             assert_eq!(
                 proc.exited, 0,
                 "{:?} after the exit of {process:?}",
@@ -285,7 +309,7 @@ impl World {
         let alive: BTreeSet<ProcessId> = self
             .procs
             .iter()
-            .filter(|(_, proc)| proc.session == session && proc.exited == 0 && !proc.hidden)
+            .filter(|(_, proc)| proc.session == session && proc.is_watched())
             .map(|(&process, _)| process)
             .collect();
         match report.strength() {
@@ -340,7 +364,7 @@ impl World {
 
     pub(super) fn check(&self) {
         for (process, proc) in &self.procs {
-            let watched = proc.exited == 0 && !proc.hidden;
+            let watched = proc.is_watched();
             assert_eq!(
                 watched,
                 self.machine.members.contains_key(process),
@@ -351,7 +375,7 @@ impl World {
                 "{process:?} is watched without a pin"
             );
         }
-        let slot = |proc: &&Proc| proc.exited == 0 && !proc.hidden && !proc.found;
+        let slot = |proc: &&Proc| proc.is_watched() && !proc.found;
         let living = self.procs.values().filter(slot).count();
         assert_eq!(
             self.gate.taken(),
@@ -410,7 +434,8 @@ impl World {
         assert_eq!(self.machine.next_deadline(), passes.deadline());
         assert!(self.machine.broadcasts.is_empty());
         assert_eq!((self.gate.taken(), self.gate.numbers()), (0, 0));
-        for (process, proc) in self.procs.iter().filter(|(_, proc)| !proc.hidden) {
+        let known = |proc: &Proc| !proc.hidden && !proc.detached;
+        for (process, proc) in self.procs.iter().filter(|(_, proc)| known(proc)) {
             assert!(!proc.pinned, "{process:?} is held for ever");
             assert_eq!((proc.started, proc.exited), (1, 1), "{process:?}");
             let ours = proc.relation == Relation::Child;

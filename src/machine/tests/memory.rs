@@ -115,6 +115,8 @@ impl Host {
         let opened = self.gate.open_session(session, OpenTerms::default());
         let (session, life) = opened.expect("it does not live");
         self.input(Input::Opened(Opened {
+            earlier: Vec::new(),
+            since: None,
             session,
             life,
             label: Some(Arc::from("a session with a name")),

@@ -10,6 +10,8 @@ mod kernel;
 mod world;
 
 #[cfg(test)]
+mod detached;
+#[cfg(test)]
 mod explorer;
 #[cfg(test)]
 mod kqueue;

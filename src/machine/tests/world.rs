@@ -90,6 +90,8 @@ pub(super) struct Proc {
     pub(super) pinned: bool,
     /// Nobody has told the machine of it.
     pub(super) hidden: bool,
+    /// It was given up.
+    pub(super) detached: bool,
     /// A pass has told the machine of it.
     pub(super) found: bool,
     /// It is in the cgroup of its life.
@@ -106,6 +108,11 @@ pub(super) struct Proc {
 }
 
 impl Proc {
+    /// The machine has it.
+    pub(super) fn is_watched(&self) -> bool {
+        self.exited == 0 && !self.hidden && !self.detached
+    }
+
     /// It was there before, and belongs to somebody else.
     pub(super) fn is_attached(&self) -> bool {
         self.relation == Relation::Stranger && !self.found && !self.hidden
@@ -114,7 +121,7 @@ impl Proc {
     /// It has had its last instruction.
     pub(super) fn die(&mut self) {
         self.body = Body::Zombie;
-        self.unseen = !self.hidden;
+        self.unseen = !self.hidden && !self.detached;
         #[cfg(test)]
         if let Some(xnu) = &mut self.xnu {
             // That is announced later, and after that only it can be waited for.
@@ -152,6 +159,8 @@ pub(super) enum Op {
     End(u64, usize),
     Stop(usize, usize),
     Signal(usize),
+    /// The n-th living process is given up.
+    Detach(usize),
     SignalAll(u64),
     Shutdown(usize),
     Harden(usize),
@@ -344,6 +353,13 @@ impl World {
                     reply,
                 }));
             }
+            Op::Detach(n) => {
+                let Some(process) = self.nth_alive(n).filter(|id| !self.procs[id].hidden) else {
+                    return false;
+                };
+                let reply = self.next_reply();
+                self.input(Input::Request(Request::Detach { process, reply }));
+            }
             Op::SignalAll(session) => {
                 let reply = self.next_reply();
                 let whom = Whom::Number(SessionId(session));
@@ -434,6 +450,7 @@ impl World {
                 company: false,
                 pinned: true,
                 hidden: false,
+                detached: false,
                 found: false,
                 inside: ours && self.tier.has_leaves(),
                 started: 0,
@@ -525,7 +542,7 @@ impl World {
             return false;
         }
         proc.body = Body::Gone;
-        proc.unseen = !proc.hidden;
+        proc.unseen = !proc.hidden && !proc.detached;
         self.see_exits();
         true
     }
@@ -540,7 +557,7 @@ impl World {
         for process in traced {
             let proc = self.proc(process);
             proc.traced = false;
-            proc.unseen = proc.body == Body::Zombie && !proc.hidden;
+            proc.unseen = proc.body == Body::Zombie && !proc.hidden && !proc.detached;
             #[cfg(test)]
             if let Some(xnu) = &mut proc.xnu {
                 proc.unseen = xnu.untrace() && proc.exited == 0;
@@ -577,7 +594,7 @@ impl World {
                     continue;
                 }
                 proc.body = Body::Gone;
-                proc.unseen = !proc.hidden;
+                proc.unseen = !proc.hidden && !proc.detached;
             }
         }
         self.see_exits();

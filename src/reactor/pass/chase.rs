@@ -53,7 +53,7 @@ impl Round<'_> {
     /// The same as a visit for a number that is new since a moment, by system calls alone: what is read in files comes too
     /// late for one that lives for some microseconds. `None`: it takes a closer look.
     pub(super) fn seize(&mut self, pid: u32) -> Option<bool> {
-        let asks = self.shared.plan.spare.is_some();
+        let asks = self.shared.plan.spare.is_some() || !self.scene.detached.is_empty();
         if asks || self.known.contains_key(&pid) || self.scene.taken_in.contains(&pid) {
             return None;
         }
@@ -62,6 +62,10 @@ impl Round<'_> {
         };
         let named = self.marked(Some(limits));
         if named.is_none() && self.scene.orphanage.is_none() {
+            return None;
+        }
+        // What is of an earlier run is not ended before its environment was read.
+        if named.is_some_and(|prey| !self.scene.prey[prey].hunt.earlier.is_empty()) {
             return None;
         }
         let pin = Pin::open(pid, &self.shared.facilities).ok()?;

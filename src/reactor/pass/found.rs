@@ -2,7 +2,6 @@
 
 use std::ffi::OsString;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use super::round::Round;
 use crate::containment::Containment;
@@ -29,10 +28,10 @@ impl Round<'_> {
     }
 
     pub(super) fn command_line(&mut self, pid: u32, described: &Described) -> Arc<[OsString]> {
-        if !self.memory.hanging.contains(&pid) {
-            self.memory.reading.store(pid, Ordering::SeqCst);
-            let line = self.table.command_line(pid);
-            self.memory.reading.store(0, Ordering::SeqCst);
+        if !self.memory.is_hanging(pid) {
+            let line = self
+                .memory
+                .while_reading(pid, || self.table.command_line(pid));
             if !line.is_empty() {
                 return line.into();
             }

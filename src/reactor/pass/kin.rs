@@ -74,6 +74,12 @@ impl<'a> Round<'a> {
         }
     }
 
+    pub(super) fn is_kin(&self, pid: u32) -> bool {
+        self.kin
+            .as_ref()
+            .is_none_or(|kin| kin.reapers.contains(&pid))
+    }
+
     pub(super) fn is_spared(&self, pid: u32, pin: &Pin) -> bool {
         let Some(spare) = &self.shared.plan.spare else {
             return false;

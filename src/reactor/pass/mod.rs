@@ -4,6 +4,7 @@
 //! pin holds it that was opened before, and it is alive afterwards: it cannot be about another process with its number.
 
 mod chase;
+mod earlier;
 mod enclosure;
 mod found;
 mod kin;
@@ -39,6 +40,8 @@ pub(crate) struct Scene {
     pub(crate) prey: Vec<Prey>,
     /// Processes that were adopted or attached, and so may carry the mark of a session that they are not in.
     pub(crate) taken_in: HashSet<u32>,
+    /// Those that were given up; what descends from them is theirs.
+    pub(crate) detached: HashSet<u32>,
     /// Where orphans come to this process.
     pub(crate) orphanage: Option<Orphanage>,
 }
@@ -79,6 +82,20 @@ impl Memory {
             hanging,
             ..Self::default()
         }
+    }
+}
+
+impl Memory {
+    fn is_hanging(&self, pid: u32) -> bool {
+        self.hanging.contains(&pid)
+    }
+
+    /// Reads what may hang.
+    fn while_reading<T>(&self, pid: u32, read: impl FnOnce() -> T) -> T {
+        self.reading.store(pid, Ordering::SeqCst);
+        let value = read();
+        self.reading.store(0, Ordering::SeqCst);
+        value
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
+use super::earlier::Testimony;
 use super::kin::{Acquaintance, Kin, acquaintance, is_alive};
 use super::{Memory, Prey, Remembered, Scene, nobody, refused};
 use crate::limit_mark::Pair;
@@ -13,11 +13,16 @@ use crate::mark::{self, Mark};
 use crate::reactor::shared::{Core, Shared};
 use crate::sys::{self, Described, Limits, Pin, ProcessTable};
 
+/// How long what an earlier run was starting when it died may take to its exec, in clock ticks of mostly 10 ms.
+const TICKS_UNTIL_EXEC: u64 = 200;
+
 /// Once over all processes.
 pub(super) struct Round<'a> {
     pub(super) shared: &'a Arc<Shared>,
     pub(super) scene: &'a Scene,
     pub(super) memory: &'a Memory,
+    /// Of earlier runs, where that is asked for.
+    pub(super) testimony: Option<Testimony>,
     remembered: &'a mut Remembered,
     pub(super) table: &'a ProcessTable,
     pub(super) own: u32,
@@ -81,6 +86,7 @@ impl<'a> Round<'a> {
             shared,
             scene,
             memory,
+            testimony: Testimony::of(scene, shared),
             remembered,
             table,
             own: sys::current_pid(),
@@ -111,7 +117,8 @@ impl<'a> Round<'a> {
     pub(super) fn is_known(&self, pid: u32) -> bool {
         let known = self.known.get(&pid).map(|core| acquaintance(core));
         let there = matches!(known, Some(Acquaintance::Lives | Acquaintance::Dead));
-        there || pid == self.own || pid == 1 || self.scene.taken_in.contains(&pid)
+        let not_ours = self.scene.taken_in.contains(&pid) || self.scene.detached.contains(&pid);
+        there || pid == self.own || pid == 1 || not_ours
     }
 
     pub(super) fn go(&mut self) -> Passed {
@@ -205,15 +212,18 @@ impl<'a> Round<'a> {
 
     /// Whose mark this limit is.
     pub(super) fn marked(&self, limits: Option<Pair>) -> Option<usize> {
-        let mark = self.shared.plan.limit_mark?;
-        self.marks.get(&mark.read(limits?)).copied()
+        let limits = limits?;
+        let mark = self.shared.plan.limit_mark;
+        let ours = mark.and_then(|mark| self.marks.get(&mark.read(limits)).copied());
+        ours.or_else(|| self.marked_earlier(limits))
     }
 
     /// Who has no limit mark may have the variable: where there are no limit marks, and where a member was marked a moment
     /// after its start, and may have started another one before.
     pub(super) fn named(&mut self, pid: u32) -> Option<usize> {
         let late = |prey: &Prey| prey.hunt.marked_late;
-        if self.shared.plan.owner.is_none() || !self.scene.prey.iter().any(late) {
+        let marks = self.shared.plan.owner.is_some() || self.testimony.is_some();
+        if !marks || !self.scene.prey.iter().any(late) {
             return None;
         }
         if self.remembered.unmarked.contains(&pid) {
@@ -222,35 +232,37 @@ impl<'a> Round<'a> {
         // Nobody's environment is read who is older than the session: it takes a lock that can be held for long.
         let since = self.scene.prey.iter().map(|prey| prey.hunt.since).min();
         let is_young = |found: &Described| Some(found.start_ticks) >= since;
-        let named = if self.table.describe(pid).is_ok_and(|found| is_young(&found)) {
-            let named = (0..self.scene.prey.len()).find(|&prey| self.names(pid, prey));
-            // The dead have no environment. One who has died a moment ago may have left a child.
-            if named.is_none()
-                && self
-                    .table
-                    .describe(pid)
-                    .map_or(true, |found| found.is_zombie)
-            {
-                self.passed.calm = false;
-            }
-            named
-        } else {
-            None
+        let found = self.table.describe(pid).ok();
+        let Some(found) = found.filter(is_young) else {
+            self.remembered.unmarked.insert(pid);
+            return None;
         };
-        if named.is_none() {
+        let named = (0..self.scene.prey.len()).find(|&prey| self.names(pid, prey));
+        if named.is_some() {
+            return named;
+        }
+        // The dead have no environment. One who has died a moment ago may have left a child.
+        let again = self.table.describe(pid);
+        let is_dead = again.map_or(true, |found| found.is_zombie);
+        if is_dead {
+            self.passed.calm = false;
+        }
+        // Of a host that died a moment ago there may be one on its way to its exec, which has no variable yet.
+        let is_new = sys::ticks_since_boot().saturating_sub(found.start_ticks) < TICKS_UNTIL_EXEC;
+        if is_dead || self.testimony.is_none() || !is_new {
             self.remembered.unmarked.insert(pid);
         }
-        named
+        None
     }
 
     /// Whether the environment of a process names this life.
     pub(super) fn names(&self, pid: u32, prey: usize) -> bool {
-        if self.memory.hanging.contains(&pid) {
+        if self.memory.is_hanging(pid) {
             return false;
         }
-        self.memory.reading.store(pid, Ordering::SeqCst);
-        let value = self.table.variable(pid, mark::VARIABLE);
-        self.memory.reading.store(0, Ordering::SeqCst);
+        let value = self
+            .memory
+            .while_reading(pid, || self.table.variable(pid, mark::VARIABLE));
         let Some(value) = value else {
             return false;
         };
@@ -258,7 +270,8 @@ impl<'a> Round<'a> {
             token.registry == self.shared.plan.number
                 && self.scene.prey[prey].hunt.marks.contains(&token.life)
         };
-        Mark::parse(value.as_bytes()).tokens().any(ours)
+        let tokens: Vec<mark::Token> = Mark::parse(value.as_bytes()).tokens().cloned().collect();
+        tokens.iter().any(ours) || self.names_earlier(&tokens, prey)
     }
 
     /// What the files say of another user's process. They are read once for each process: nobody marks it later.
@@ -302,7 +315,7 @@ impl<'a> Round<'a> {
             // The number is another's.
             Some(Acquaintance::Gone) | None => {}
         }
-        if self.scene.taken_in.contains(&pid) {
+        if self.scene.taken_in.contains(&pid) || self.belongs_to_detached(pid) {
             return false;
         }
         let pin = match Pin::open(pid, &self.shared.facilities) {
@@ -331,7 +344,11 @@ impl<'a> Round<'a> {
             self.note_dead(&pin, hint.prey);
             return false;
         }
+        let earlier = !self.scene.prey[hint.prey].hunt.earlier.is_empty();
         let verdict = match sighting.judge() {
+            // It is one of our ancestors, or this process itself.
+            _ if earlier && self.is_kin(pid) => Verdict::Stranger,
+            _ if earlier => self.judge_earlier(pid, hint.prey, sighting),
             Verdict::AskVariable => {
                 let variable = Some(self.names(pid, hint.prey));
                 Sighting {

@@ -7,6 +7,7 @@
     reason = "rustix has no prlimit that only reads, and takes every group for one that has a number here"
 )]
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
@@ -207,6 +208,29 @@ impl ProcessTable {
         File::from(file).take(limit).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
+}
+
+/// Whether a process is one of these, is in the group of one, or descends from one as far as its living ancestors tell.
+pub(crate) fn belongs_to(table: &ProcessTable, pid: u32, these: &HashSet<u32>) -> bool {
+    /// Longer than any chain of ancestors that somebody made on purpose.
+    const LONGEST: usize = 64;
+    let mut pid = pid;
+    for _ in 0..LONGEST {
+        if these.contains(&pid) {
+            return true;
+        }
+        let Ok(described) = table.describe(pid) else {
+            return false;
+        };
+        if these.contains(&described.group) {
+            return true;
+        }
+        pid = described.parent;
+        if pid <= 1 {
+            return false;
+        }
+    }
+    false
 }
 
 /// Marks a process that is pinned. It keeps what it has started before unmarked.

@@ -12,6 +12,7 @@ pub(crate) use own::{
     block_all_signals, current_pid, leads_group, own_group, own_rights, own_user, peek_child,
     set_nonblocking,
 };
+pub(crate) use sleep::nap;
 pub(super) use sleep::{poll_now, sleep_until, timespec};
 pub(super) use status::status_of_word;
 pub(crate) use streams::{null_device, pipe};

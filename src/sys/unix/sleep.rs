@@ -30,6 +30,12 @@ pub(in crate::sys) fn sleep_until(
     }
 }
 
+/// Sleeps until then.
+pub(crate) fn nap(until: Instant) {
+    // ENOMEM, the only error without descriptors, shortens it.
+    drop(sleep_until(&mut [], Some(until)));
+}
+
 /// Looks at the descriptors without sleeping, and returns what the first of them says.
 pub(in crate::sys) fn poll_now(fds: &mut [PollFd<'_>]) -> io::Result<PollFlags> {
     const AT_ONCE: Timespec = Timespec {

@@ -1,0 +1,81 @@
+//! [`Earlier`]: by what the processes of an earlier registry are known.
+
+use crate::limit_mark::{LimitMark, Pair};
+use crate::mark::Token;
+use crate::session::Life;
+
+/// A registry that is gone, and one of its lives or all of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Earlier {
+    pub(crate) registry: u64,
+    pub(crate) life: Option<Life>,
+    /// The highest of its lives that is known.
+    pub(crate) last_life: Life,
+}
+
+impl Earlier {
+    /// Whether this is the mark of one of its processes.
+    pub(crate) fn is_named_by(&self, token: &Token) -> bool {
+        token.registry == self.registry && self.means(token.life)
+    }
+
+    /// The life that this limit names, if it is one of its processes'.
+    ///
+    /// Not where a registry inside of it has written its own mark: that one may live.
+    pub(crate) fn named_by_limit(&self, limit: Pair) -> Option<Life> {
+        let marked_within = LimitMark::is_inner(limit.soft);
+        let outer = LimitMark::outermost(self.registry);
+        let inner = LimitMark::inner(self.registry);
+        let life = match marked_within {
+            true => inner.life_of(limit.soft, self.last_life),
+            false => outer.life_of(limit.hard, self.last_life),
+        };
+        life.filter(|&life| self.means(life))
+    }
+
+    fn means(&self, life: Life) -> bool {
+        self.life.is_none_or(|meant| meant == life)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const UNLIMITED: Pair = Pair {
+        soft: u64::MAX,
+        hard: u64::MAX,
+    };
+
+    fn all_of(registry: u64) -> Earlier {
+        Earlier {
+            registry,
+            life: None,
+            last_life: Life(0),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_limit_names_its_registry_and_no_other(registry: u64, other: u64, within: u64, life in 1..1_u64 << 25) {
+            prop_assume!(registry >> 24 != other >> 24);
+            let outer = LimitMark::new(UNLIMITED, registry).unwrap().of(Life(life));
+            prop_assert_eq!(all_of(registry).named_by_limit(outer), Some(Life(life)));
+            prop_assert_eq!(all_of(registry).named_by_limit(UNLIMITED), None);
+            let host = LimitMark::new(UNLIMITED, within).unwrap().of(Life(1));
+            let inner = LimitMark::new(host, registry).unwrap().of(Life(life));
+            prop_assert_eq!(all_of(registry).named_by_limit(inner), Some(Life(life)));
+            // The outer one's, too, but marked by another inside of it.
+            prop_assert_eq!(all_of(within).named_by_limit(inner).is_some(), registry >> 27 == within >> 27);
+        }
+
+        #[test]
+        fn one_life_is_not_another(registry: u64, life in 1..1_u64 << 24, other in 1..1_u64 << 24) {
+            let mark = LimitMark::new(UNLIMITED, registry).unwrap();
+            let one = Earlier { life: Some(Life(life)), ..all_of(registry) };
+            prop_assert_eq!(one.named_by_limit(mark.of(Life(other))).is_some(), life == other);
+        }
+    }
+}

@@ -1,0 +1,344 @@
+//! The file on a real disk.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use super::record::{Host, Identity, Record};
+use super::replay::{Replayed, State, replay};
+use super::store::{Clock, Ledger, Written};
+use crate::error::{ErrorKind, Result};
+use crate::session::{Life, ProcessId, SessionId};
+use crate::{reactor, sys};
+
+/// A directory of a test's own.
+struct Directory(PathBuf);
+
+impl Directory {
+    fn new() -> Self {
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let count = COUNT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("procession-ledger-{}-{count}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        fs::create_dir(&path).expect("it is new");
+        Self(path)
+    }
+
+    fn ledger(&self) -> PathBuf {
+        self.0.join("ledger")
+    }
+
+    fn names(&self) -> Vec<String> {
+        let entries = fs::read_dir(&self.0).expect("it is ours").flatten();
+        let names = entries.map(|entry| entry.file_name().to_string_lossy().into_owned());
+        names.collect()
+    }
+}
+
+impl Drop for Directory {
+    fn drop(&mut self) {
+        fs::remove_dir_all(&self.0).expect("it is ours");
+    }
+}
+
+const CLOCK: Clock = Clock {
+    now: reactor::now,
+    sleep_until: sys::nap,
+};
+
+const BOOT: u128 = 7;
+
+fn host(registry: u64) -> Host {
+    Host {
+        registry,
+        name: "tests".to_owned(),
+        boot: BOOT,
+        pid_namespace: 1,
+        pid: 2,
+        start: registry,
+        inode: 4,
+        limit_mark: None,
+    }
+}
+
+fn open(path: &Path, registry: u64) -> Result<Ledger> {
+    Ledger::open(path, host(registry), |_| false, CLOCK)
+}
+
+fn kind(opened: Result<Ledger>) -> ErrorKind {
+    opened.expect_err("it is not to be had").kind()
+}
+
+fn started(registry: u64, n: u64) -> [Record; 2] {
+    let process = ProcessId(n);
+    [
+        Record::Intent {
+            registry,
+            process,
+            life: Life(n),
+            session: SessionId(n),
+        },
+        Record::Alive {
+            registry,
+            process,
+            identity: Identity {
+                pid: 100,
+                start: 0,
+                inode: n,
+            },
+        },
+    ]
+}
+
+fn gone(registry: u64, n: u64) -> [Record; 2] {
+    let process = ProcessId(n);
+    let life = Life(n);
+    [
+        Record::Gone { registry, process },
+        Record::Over { registry, life },
+    ]
+}
+
+fn append(ledger: &Ledger, records: &[Record]) {
+    assert!(matches!(ledger.append(records), Written::Done));
+}
+
+fn read(path: &Path) -> State {
+    match replay(&fs::read(path).expect("it is there")) {
+        Replayed::Ledger { state, damaged: 0 } => state,
+        other @ (Replayed::Ledger { .. } | Replayed::NotOurs) => panic!("damaged: {other:?}"),
+    }
+}
+
+#[test]
+fn the_next_run_finds_what_the_last_one_wrote() {
+    let directory = Directory::new();
+    let first = open(&directory.ledger(), 1).expect("it is new");
+    append(&first, &started(1, 1));
+    append(&first, &started(1, 2));
+    append(&first, &gone(1, 1));
+    assert!(first.earlier().is_empty());
+    drop(first);
+    let second = open(&directory.ledger(), 2).expect("nobody holds it");
+    let earlier = second.earlier();
+    let [(1, run)] = &earlier[..] else {
+        panic!("{earlier:?}");
+    };
+    assert_eq!(run.processes.keys().collect::<Vec<_>>(), [&ProcessId(2)]);
+    append(&second, &[Record::Settled { registry: 1 }]);
+    assert!(second.earlier().is_empty());
+    assert_eq!(directory.names(), ["ledger"]);
+    let mode = fs::metadata(directory.ledger()).expect("it is there");
+    assert_eq!(mode.permissions().mode() & 0o777, 0o600);
+}
+
+#[test]
+fn a_second_host_is_refused_and_the_first_goes_on() {
+    let directory = Directory::new();
+    let first = open(&directory.ledger(), 1).expect("it is new");
+    let refused = open(&directory.ledger(), 2).expect_err("it is held");
+    assert_eq!(refused.kind(), ErrorKind::LedgerInUse);
+    assert_eq!(refused.pid(), Some(2), "it says whose it is");
+    append(&first, &started(1, 1));
+    assert_eq!(read(&directory.ledger()).runs[&1].processes.len(), 1);
+}
+
+#[test]
+fn a_lock_whose_host_is_dead_is_waited_for() {
+    let directory = Directory::new();
+    let first = open(&directory.ledger(), 1).expect("it is new");
+    let (held, waits) = std::sync::mpsc::channel();
+    let second = std::thread::scope(|scope| {
+        let path = directory.ledger();
+        let opening = scope.spawn(move || {
+            let told = std::cell::Cell::new(Some(held));
+            let is_dead = |_: &Host| {
+                if let Some(held) = told.take() {
+                    held.send(()).expect("the test listens");
+                }
+                true
+            };
+            Ledger::open(&path, host(2), is_dead, CLOCK)
+        });
+        waits.recv().expect("it has looked");
+        drop(first);
+        opening.join().expect("it does not panic")
+    });
+    assert_eq!(second.expect("it was let go of").registry(), 2);
+}
+
+/// The crash safety of a write by enumeration: wherever it was cut off, the file means what was written before.
+#[test]
+fn a_file_that_is_cut_off_anywhere_means_what_it_said_until_there() {
+    let directory = Directory::new();
+    let path = directory.ledger();
+    let first = open(&path, 1).expect("it is new");
+    let mut history = vec![Record::Host(host(1))];
+    for n in 1..=3 {
+        history.extend(started(1, n));
+    }
+    history.extend(gone(1, 2));
+    append(&first, &history[1..]);
+    drop(first);
+    let whole = fs::read(&path).expect("it is there");
+    for length in 0..=whole.len() {
+        fs::write(&path, &whole[..length]).expect("it is ours");
+        let lines = whole[..length].iter().filter(|&&byte| byte == b'\n');
+        let mut expected = State::default();
+        let known = lines.count().saturating_sub(1);
+        history[..known].iter().for_each(|one| expected.apply(one));
+        let ledger = open(&path, 2).unwrap_or_else(|error| panic!("at {length}: {error}"));
+        let earlier: Vec<_> = expected.runs.into_iter().collect();
+        assert_eq!(ledger.earlier(), earlier, "at {length}");
+    }
+}
+
+/// The same of a new file in the old one's place: until it has the name, the old one is as it was.
+#[test]
+fn what_a_crash_left_of_a_new_file_is_in_nobodys_way() {
+    let directory = Directory::new();
+    let path = directory.ledger();
+    let first = open(&path, 1).expect("it is new");
+    append(&first, &started(1, 1));
+    drop(first);
+    let whole = fs::read(&path).expect("it is there");
+    let beside = directory.0.join("ledger.new");
+    for length in 0..=whole.len() {
+        fs::write(&path, &whole).expect("it is ours");
+        fs::write(&beside, &whole[..length]).expect("it is ours");
+        let ledger = open(&path, 2).expect("nobody holds it");
+        assert_eq!(ledger.earlier().len(), 1, "at {length}");
+        assert_eq!(directory.names(), ["ledger"], "at {length}");
+    }
+}
+
+#[test]
+fn another_boot_makes_everything_stale() {
+    let directory = Directory::new();
+    let first = open(&directory.ledger(), 1).expect("it is new");
+    append(&first, &started(1, 1));
+    drop(first);
+    let after = Host {
+        boot: BOOT + 1,
+        ..host(2)
+    };
+    let second = Ledger::open(&directory.ledger(), after, |_| false, CLOCK);
+    assert!(second.expect("nobody holds it").earlier().is_empty());
+    assert_eq!(read(&directory.ledger()).runs.len(), 1);
+}
+
+#[test]
+fn what_is_no_ledger_is_left_as_it_is() {
+    let directory = Directory::new();
+    let path = directory.ledger();
+    fs::write(&path, "precious\n").expect("it is ours");
+    assert_eq!(kind(open(&path, 1)), ErrorKind::LedgerUnusable);
+    assert_eq!(fs::read(&path).expect("it is there"), b"precious\n");
+
+    fs::remove_file(&path).expect("it is ours");
+    fs::create_dir(&path).expect("it is ours");
+    assert_eq!(kind(open(&path, 1)), ErrorKind::LedgerUnusable);
+    for path in [
+        "/dev/null",
+        "/dev/full",
+        "/proc/self/status",
+        "/no/such/directory/ledger",
+    ] {
+        assert_eq!(
+            kind(open(Path::new(path), 1)),
+            ErrorKind::LedgerUnusable,
+            "{path}"
+        );
+    }
+}
+
+#[test]
+fn a_pipe_in_its_place_is_not_waited_for() {
+    let directory = Directory::new();
+    let made = std::process::Command::new("mkfifo")
+        .arg(directory.ledger())
+        .status();
+    assert!(made.expect("mkfifo can be started").success());
+    assert_eq!(
+        kind(open(&directory.ledger(), 1)),
+        ErrorKind::LedgerUnusable
+    );
+}
+
+#[test]
+fn a_link_leads_to_the_file_and_stays_a_link() {
+    let directory = Directory::new();
+    let link = directory.0.join("link");
+    drop(open(&directory.ledger(), 1).expect("it is new"));
+    std::os::unix::fs::symlink(directory.ledger(), &link).expect("it is new");
+    let ledger = open(&link, 2).expect("nobody holds it");
+    append(&ledger, &started(2, 1));
+    assert!(
+        fs::symlink_metadata(&link)
+            .expect("it is there")
+            .is_symlink()
+    );
+    assert_eq!(read(&directory.ledger()).runs[&2].processes.len(), 1);
+}
+
+/// Whoever may make links beside the ledger is not to choose what is overwritten.
+#[test]
+fn a_link_in_the_place_of_the_new_file_is_not_followed() {
+    let directory = Directory::new();
+    let precious = directory.0.join("precious");
+    fs::write(&precious, "precious").expect("it is ours");
+    let beside = directory.0.join("ledger.new");
+    std::os::unix::fs::symlink(&precious, &beside).expect("it is new");
+    assert_eq!(
+        kind(open(&directory.ledger(), 1)),
+        ErrorKind::LedgerUnusable
+    );
+    assert_eq!(fs::read(&precious).expect("it is there"), b"precious");
+    // It was in the way, and is not any more.
+    drop(open(&directory.ledger(), 1).expect("it is free"));
+}
+
+#[test]
+fn a_file_that_has_grown_is_replaced_by_what_may_still_live() {
+    let directory = Directory::new();
+    let path = directory.ledger();
+    let ledger = open(&path, 1).expect("it is new");
+    append(&ledger, &started(1, 1));
+    let mut longest = 0;
+    for n in 2..20_000 {
+        append(&ledger, &started(1, n));
+        append(&ledger, &gone(1, n));
+        ledger.tidy();
+        if n % 100 == 0 {
+            longest = longest.max(fs::metadata(&path).expect("it is there").len());
+        }
+    }
+    assert!(longest > 900 << 10 && longest < 2 << 20, "{longest}");
+    let state = read(&path);
+    assert_eq!(state.runs[&1].processes.len(), 1);
+    assert_eq!(state.runs[&1].last_life, Life(19_999));
+    // It is locked as the first one was.
+    assert_eq!(kind(open(&path, 2)), ErrorKind::LedgerInUse);
+}
+
+#[test]
+fn ten_thousand_records_are_read_in_less_than_a_second() {
+    let directory = Directory::new();
+    let path = directory.ledger();
+    let first = open(&path, 1).expect("it is new");
+    for n in 1..=10_000 {
+        append(&first, &started(1, n));
+    }
+    drop(first);
+    let spent = || {
+        let clock = rustix::time::ClockId::ThreadCPUTime;
+        let spent = rustix::time::clock_gettime(clock);
+        std::time::Duration::try_from(spent).expect("it is no negative time")
+    };
+    let began = spent();
+    let second = open(&path, 2).expect("nobody holds it");
+    assert_eq!(second.earlier()[0].1.processes.len(), 10_000);
+    let took = spent() - began;
+    assert!(took < std::time::Duration::from_secs(1), "{took:?}");
+}

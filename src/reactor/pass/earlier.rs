@@ -1,0 +1,121 @@
+//! Processes of an earlier run, in a pass.
+//!
+//! For them more care is taken than for our own. What a variable says is final: it names all registries that a process
+//! descends from, and if one that is further in lives, or may, the process is that one's.
+
+use std::cell::RefCell;
+use std::os::unix::ffi::OsStrExt as _;
+
+use super::Scene;
+use super::round::Round;
+use crate::earlier::Earlier;
+use crate::limit_mark::Pair;
+use crate::machine::{Sighting, Verdict};
+use crate::mark::{self, Mark, Token};
+use crate::reactor::shared::Shared;
+use crate::recovery::{OwnerFate, Owners};
+use crate::sys;
+
+/// What it takes to judge them.
+#[derive(Debug)]
+pub(super) struct Testimony {
+    owners: RefCell<Owners>,
+    /// What this process has inherited itself says nothing: what it starts has it too.
+    own_limit: Option<Pair>,
+}
+
+/// What the environment says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Says {
+    /// There is no mark in it, or it cannot be read.
+    Nothing,
+    /// It is one of them.
+    Yes,
+    /// It is somebody else's.
+    No,
+}
+
+impl Testimony {
+    /// `None` where nobody asks, or `/proc` does not say who we are: then nobody is taken for one of them.
+    pub(super) fn of(scene: &Scene, shared: &Shared) -> Option<Self> {
+        if scene.prey.iter().all(|prey| prey.hunt.earlier.is_empty()) {
+            return None;
+        }
+        let own = sys::own_identity(&shared.facilities).ok()?;
+        Some(Self {
+            owners: RefCell::new(Owners::new(own, shared.facilities)),
+            own_limit: sys::own_limit().ok(),
+        })
+    }
+}
+
+impl Round<'_> {
+    /// Whose limit mark it is, among those of earlier runs.
+    pub(super) fn marked_earlier(&self, limit: Pair) -> Option<usize> {
+        let testimony = self.testimony.as_ref()?;
+        if testimony.own_limit == Some(limit) {
+            return None;
+        }
+        self.scene.prey.iter().position(|prey| {
+            let named = |earlier: &Earlier| earlier.named_by_limit(limit).is_some();
+            prey.hunt.earlier.iter().any(named)
+        })
+    }
+
+    /// Whether these tokens, outermost first, name an earlier registry, and nobody who may live inside of it.
+    pub(super) fn names_earlier(&self, tokens: &[Token], prey: usize) -> bool {
+        let Some(testimony) = &self.testimony else {
+            return false;
+        };
+        let earlier = &self.scene.prey[prey].hunt.earlier;
+        let meant = |token: &Token| earlier.iter().any(|one| one.is_named_by(token));
+        let Some(at) = tokens.iter().rposition(meant) else {
+            return false;
+        };
+        let mut owners = testimony.owners.borrow_mut();
+        tokens[at + 1..].iter().all(|inner| {
+            inner.registry != self.shared.plan.number && owners.of_token(inner) == OwnerFate::Dead
+        })
+    }
+
+    /// What somebody is taken for who may be of an earlier run.
+    pub(super) fn judge_earlier(&self, pid: u32, prey: usize, sighting: Sighting) -> Verdict {
+        match self.says(pid, prey) {
+            Says::Yes => Verdict::Member,
+            Says::No => Verdict::Stranger,
+            Says::Nothing => Sighting {
+                variable: Some(false),
+                ..sighting
+            }
+            .judge(),
+        }
+    }
+
+    fn says(&self, pid: u32, prey: usize) -> Says {
+        if self.memory.is_hanging(pid) {
+            return Says::Nothing;
+        }
+        let Some(value) = self.variable(pid) else {
+            return Says::Nothing;
+        };
+        let tokens: Vec<Token> = Mark::parse(value.as_bytes()).tokens().cloned().collect();
+        if tokens.is_empty() {
+            Says::Nothing
+        } else if self.names_earlier(&tokens, prey) {
+            Says::Yes
+        } else {
+            Says::No
+        }
+    }
+
+    fn variable(&self, pid: u32) -> Option<std::ffi::OsString> {
+        self.memory
+            .while_reading(pid, || self.table.variable(pid, mark::VARIABLE))
+    }
+
+    /// Whether somebody was given up, or belongs to one that was.
+    pub(super) fn belongs_to_detached(&self, pid: u32) -> bool {
+        let detached = &self.scene.detached;
+        !detached.is_empty() && sys::belongs_to(self.table, pid, detached)
+    }
+}

@@ -1,0 +1,497 @@
+//! Who is there of an earlier run: once over all processes, and over what the ledger says.
+//!
+//! Everything that is read of a process is read while a pin holds it that was opened before, and it is alive afterwards.
+//! In doubt it is left alone, and reported.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::Arc;
+
+use super::owner::{OwnerFate, Owners};
+use crate::earlier::Earlier;
+use crate::ledger::{Identity, Run};
+use crate::limit_mark::{LimitMark, Pair};
+use crate::machine::{Sighting, Verdict};
+use crate::mark::{self, Mark, Token};
+use crate::reactor::Shared;
+use crate::report::{Evidence, WhyLeftAlone};
+use crate::session::{Life, ProcessId, SessionId};
+use crate::sys::{self, Described, Limits, OwnerIdentity, Pin, ProcessTable};
+use crate::system_process::SystemProcess;
+
+/// Where a process belonged: registry, life and session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Origin {
+    pub(super) registry: u64,
+    pub(super) life: Life,
+    pub(super) session: SessionId,
+}
+
+/// A process of an earlier run.
+#[derive(Debug)]
+pub(super) struct Heirloom {
+    pub(super) pin: Pin,
+    pub(super) described: Described,
+    pub(super) process: SystemProcess,
+    pub(super) origin: Origin,
+    pub(super) evidence: Evidence,
+    /// What the ledger calls it.
+    pub(super) noted: Option<ProcessId>,
+}
+
+/// What is known of a registry whose owner is dead, and had our name.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Estate {
+    /// When its owner was started, in clock ticks since boot.
+    pub(super) since: u64,
+    pub(super) last_life: Life,
+}
+
+/// What came of a scan.
+#[derive(Debug, Default)]
+pub(super) struct Scanned {
+    pub(super) estates: BTreeMap<u64, Estate>,
+    pub(super) found: Vec<Heirloom>,
+    pub(super) left_alone: Vec<(SystemProcess, WhyLeftAlone)>,
+    /// Given up by an earlier run, and alive.
+    pub(super) detached: Vec<Arc<Pin>>,
+    /// Registries of which something is left that is not to be ended.
+    pub(super) unsettled: HashSet<u64>,
+}
+
+/// Who is held by this registry.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) pids: HashSet<u32>,
+    pub(crate) detached: HashSet<u32>,
+}
+
+/// One scan.
+pub(super) struct Scan<'a> {
+    shared: &'a Shared,
+    table: &'a ProcessTable,
+    runs: &'a [(u64, Run)],
+    held: Held,
+    own: OwnerIdentity,
+    own_limit: Option<Pair>,
+    owners: Owners,
+    /// This process, its ancestors, and the groups of all of them.
+    kin: HashSet<u32>,
+    kin_groups: HashSet<u32>,
+    /// Registries that are none of an earlier run of ours, or cannot be told to be.
+    others: HashSet<u64>,
+    /// Who has nothing but its limit.
+    limited: Vec<(Pin, Described, Pair)>,
+    scanned: Scanned,
+}
+
+impl<'a> Scan<'a> {
+    pub(super) fn new(
+        shared: &'a Shared,
+        table: &'a ProcessTable,
+        runs: &'a [(u64, Run)],
+        held: Held,
+    ) -> io::Result<Self> {
+        let own = sys::own_identity(&shared.facilities)?;
+        let (kin, kin_groups) = kin(table, own.pid);
+        Ok(Self {
+            shared,
+            table,
+            runs,
+            held,
+            own,
+            own_limit: sys::own_limit().ok(),
+            owners: Owners::new(own, shared.facilities),
+            kin,
+            kin_groups,
+            others: HashSet::new(),
+            limited: Vec::new(),
+            scanned: Scanned::default(),
+        })
+    }
+
+    pub(super) fn run(mut self) -> io::Result<Scanned> {
+        self.read_ledger();
+        let mut pids = Vec::new();
+        self.table.list(&mut pids)?;
+        for pid in pids {
+            self.visit(pid)?;
+        }
+        for (registry, run) in self.runs {
+            if self.scanned.estates.contains_key(registry) {
+                self.look_up(*registry, run)?;
+            }
+        }
+        self.judge_limited();
+        Ok(self.scanned)
+    }
+
+    // ---- the ledger
+
+    /// Which of its registries are of a dead owner of our name, and what they have given up.
+    fn read_ledger(&mut self) {
+        for (registry, run) in self.runs {
+            let Some(host) = &run.host else {
+                self.hold_detached(*registry, run);
+                continue;
+            };
+            if host.pid_namespace == self.own.pid_namespace {
+                self.hold_detached(*registry, run);
+            }
+            let dead = self.owners.of_host(host) == OwnerFate::Dead;
+            if dead && host.name == self.shared.plan.name && !run.released {
+                let estate = Estate {
+                    since: host.start,
+                    last_life: run.last_life,
+                };
+                self.scanned.estates.insert(*registry, estate);
+            } else {
+                self.others.insert(*registry);
+            }
+        }
+    }
+
+    fn hold_detached(&mut self, registry: u64, run: &Run) {
+        let detached = run.processes.values().filter(|noted| noted.detached);
+        for identity in detached.filter_map(|noted| noted.identity) {
+            if let Some(pin) = self.reopen(&identity) {
+                self.held.detached.insert(pin.pid());
+                self.scanned.unsettled.insert(registry);
+                self.scanned.detached.push(Arc::new(pin));
+            }
+        }
+    }
+
+    /// The process that was written down, if it lives.
+    fn reopen(&self, identity: &Identity) -> Option<Pin> {
+        let pin = Pin::open(identity.pid, &self.shared.facilities).ok()?;
+        let same = match pin.identity().inode {
+            Some(inode) if identity.inode != 0 => inode == identity.inode,
+            Some(_) | None => {
+                identity.start != 0 && sys::start_of(identity.pid).ok() == Some(identity.start)
+            }
+        };
+        (same && matches!(pin.is_dead(), Ok(false))).then_some(pin)
+    }
+
+    /// What a dead registry wrote down and no mark has shown.
+    fn look_up(&mut self, registry: u64, run: &Run) -> io::Result<()> {
+        for (&process, noted) in &run.processes {
+            let (Some(identity), false) = (noted.identity, noted.detached) else {
+                continue;
+            };
+            let Some(pin) = self.reopen(&identity) else {
+                continue;
+            };
+            if let Some(known) = self.of_pid(pin.pid()) {
+                known.noted = Some(process);
+                continue;
+            }
+            if self.is_ours(pin.pid()) {
+                continue;
+            }
+            let (life, session) = noted.place.unwrap_or((Life(0), SessionId(0)));
+            let origin = Origin {
+                registry,
+                life,
+                session,
+            };
+            let Ok(described) = self.table.describe(pin.pid()) else {
+                continue;
+            };
+            self.keep(pin, described, (origin, Evidence::Ledger, Some(process)))?;
+        }
+        Ok(())
+    }
+
+    fn of_pid(&mut self, pid: u32) -> Option<&mut Heirloom> {
+        let mut found = self.scanned.found.iter_mut();
+        found.find(|known| known.pin.pid() == pid)
+    }
+
+    // ---- all processes
+
+    /// This process, one that it descends from, one that it holds, the first.
+    fn is_ours(&self, pid: u32) -> bool {
+        self.kin.contains(&pid) || self.held.pids.contains(&pid)
+    }
+
+    fn visit(&mut self, pid: u32) -> io::Result<()> {
+        if self.is_ours(pid) {
+            return Ok(());
+        }
+        let pin = match Pin::open(pid, &self.shared.facilities) {
+            Ok(pin) => pin,
+            Err(error) if sys::is_gone(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        let limit = match self.table.limits(pid) {
+            Limits::Refused => self.table.limits_by_file(pid),
+            limits @ (Limits::Read(_) | Limits::Gone) => limits,
+        };
+        let tokens = self.tokens(pid);
+        let limit = match limit {
+            Limits::Read(limit) if LimitMark::is_any(limit) => Some(limit),
+            Limits::Read(_) | Limits::Refused | Limits::Gone => None,
+        };
+        if tokens.is_empty() && limit.is_none() {
+            return Ok(());
+        }
+        let Ok(described) = self.table.describe(pid) else {
+            return Ok(());
+        };
+        // Alive after it was read: what was read is about the one that is held.
+        if !matches!(pin.is_dead(), Ok(false)) {
+            return Ok(());
+        }
+        if tokens.is_empty() {
+            // What this process has inherited itself says nothing: all that it starts has it too.
+            if let Some(limit) = limit.filter(|limit| Some(*limit) != self.own_limit) {
+                self.limited.push((pin, described, limit));
+            }
+            return Ok(());
+        }
+        self.judge_named(pin, described, &tokens)
+    }
+
+    fn tokens(&self, pid: u32) -> Vec<Token> {
+        let value = self.table.variable(pid, mark::VARIABLE);
+        let mark = value.map(|value| Mark::parse(value.as_bytes()));
+        mark.iter().flat_map(Mark::tokens).cloned().collect()
+    }
+
+    /// From the registry that is furthest in outwards, as long as they are dead.
+    fn judge_named(&mut self, pin: Pin, described: Described, tokens: &[Token]) -> io::Result<()> {
+        let name = self.shared.plan.name.clone();
+        let ours = |token: &Token| token.owner_name == name;
+        for (at, token) in tokens.iter().enumerate().rev() {
+            if token.registry == self.shared.plan.number {
+                return Ok(());
+            }
+            let fate = self.owners.of_token(token);
+            let why = match fate {
+                OwnerFate::Dead if !ours(token) => {
+                    self.others.insert(token.registry);
+                    continue;
+                }
+                OwnerFate::Dead if self.is_released(token.registry) => {
+                    self.others.insert(token.registry);
+                    Some(WhyLeftAlone::Detached)
+                }
+                OwnerFate::Dead if sys::belongs_to(self.table, pin.pid(), &self.held.detached) => {
+                    self.estate_of(token);
+                    self.scanned.unsettled.insert(token.registry);
+                    Some(WhyLeftAlone::Detached)
+                }
+                OwnerFate::Dead => {
+                    self.estate_of(token);
+                    let origin = Origin {
+                        registry: token.registry,
+                        life: token.life,
+                        session: token.session,
+                    };
+                    return self.keep(pin, described, (origin, Evidence::Variable, None));
+                }
+                OwnerFate::Alive => {
+                    self.others.insert(token.registry);
+                    // Only if it could have been ours otherwise.
+                    let outer = tokens[..at].iter().any(ours);
+                    outer.then_some(WhyLeftAlone::OwnerLives { pid: token.pid })
+                }
+                OwnerFate::Doubtful(doubt) => {
+                    self.others.insert(token.registry);
+                    let could_be = tokens[..=at].iter().any(ours);
+                    could_be.then_some(WhyLeftAlone::Doubt(doubt))
+                }
+            };
+            if let Some(why) = why {
+                self.leave_alone(&pin, why);
+            }
+            return Ok(());
+        }
+        Ok(())
+    }
+
+    fn is_released(&self, registry: u64) -> bool {
+        let mut runs = self.runs.iter();
+        runs.any(|(number, run)| *number == registry && run.released)
+    }
+
+    fn estate_of(&mut self, token: &Token) {
+        let estate = self.scanned.estates.entry(token.registry);
+        let estate = estate.or_insert(Estate {
+            since: token.start,
+            last_life: token.life,
+        });
+        estate.last_life = estate.last_life.max(token.life);
+    }
+
+    // ---- who has nothing but its limit
+
+    fn judge_limited(&mut self) {
+        for (pin, described, limit) in std::mem::take(&mut self.limited) {
+            let pid = pin.pid();
+            if self.of_pid(pid).is_some() {
+                continue;
+            }
+            let named = self.scanned.estates.iter().find_map(|(&registry, estate)| {
+                let life = earlier(registry, estate).named_by_limit(limit)?;
+                Some((registry, life, estate.since))
+            });
+            let Some((registry, life, since)) = named else {
+                if !self.is_others_limit(limit) {
+                    self.leave_alone(&pin, WhyLeftAlone::LimitAlone);
+                }
+                continue;
+            };
+            if sys::belongs_to(self.table, pid, &self.held.detached) {
+                self.scanned.unsettled.insert(registry);
+                self.leave_alone(&pin, WhyLeftAlone::Detached);
+                continue;
+            }
+            if self.sighting(&described, since).judge() != Verdict::Member {
+                self.scanned.unsettled.insert(registry);
+                self.leave_alone(&pin, WhyLeftAlone::Claim);
+                continue;
+            }
+            let session = self.session_of(registry, life);
+            let origin = Origin {
+                registry,
+                life,
+                session,
+            };
+            // One that has died in the meantime is none any more.
+            drop(self.keep(pin, described, (origin, Evidence::LimitMark, None)));
+        }
+    }
+
+    /// Whether it is the mark of a registry that is known, and none of an earlier run of ours.
+    fn is_others_limit(&self, limit: Pair) -> bool {
+        let own = [self.shared.plan.number];
+        let mut known = self.others.iter().chain(&own);
+        known.any(|&registry| {
+            let last_life = Life(0);
+            let all = Earlier {
+                registry,
+                life: None,
+                last_life,
+            };
+            all.named_by_limit(limit).is_some()
+        })
+    }
+
+    /// As it is for our own: the mark alone is not believed of what cannot be an orphan of the session.
+    fn sighting(&self, described: &Described, since: u64) -> Sighting {
+        let found = &self.scanned.found;
+        let parent = described.parent;
+        let user = |known: &Heirloom| known.described.user == described.user;
+        Sighting {
+            marked: true,
+            in_group: found.iter().any(|known| {
+                known.described.group == known.pin.pid() && known.pin.pid() == described.group
+            }),
+            child: found.iter().any(|known| known.pin.pid() == parent),
+            ours: false,
+            variable: Some(false),
+            young_enough: described.start_ticks >= since,
+            parent_fits: parent <= 1 || self.kin.contains(&parent),
+            in_hosts_group: self.kin_groups.contains(&described.group),
+            user_known: described.user == sys::own_user() || found.iter().any(user),
+        }
+    }
+
+    /// The number of a life, as the ledger or somebody of it says.
+    fn session_of(&self, registry: u64, life: Life) -> SessionId {
+        let same =
+            |known: &&Heirloom| (known.origin.registry, known.origin.life) == (registry, life);
+        if let Some(known) = self.scanned.found.iter().find(same) {
+            return known.origin.session;
+        }
+        let runs = self.runs.iter().filter(|(number, _)| *number == registry);
+        let mut sessions = runs.filter_map(|(_, run)| run.lives.get(&life));
+        sessions.next().copied().unwrap_or(SessionId(0))
+    }
+
+    // ---- what is kept
+
+    fn keep(
+        &mut self,
+        pin: Pin,
+        described: Described,
+        (origin, evidence, noted): (Origin, Evidence, Option<ProcessId>),
+    ) -> io::Result<()> {
+        let Some(process) = read(&pin) else {
+            return Ok(());
+        };
+        self.scanned.found.push(Heirloom {
+            pin,
+            described,
+            process,
+            origin,
+            evidence,
+            noted,
+        });
+        Ok(())
+    }
+
+    fn leave_alone(&mut self, pin: &Pin, why: WhyLeftAlone) {
+        if let Some(process) = read(pin) {
+            self.scanned.left_alone.push((process, why));
+        }
+    }
+}
+
+impl Estate {
+    /// All that the registry has started.
+    pub(super) fn earlier(&self, registry: u64) -> Earlier {
+        earlier(registry, self)
+    }
+}
+
+fn earlier(registry: u64, estate: &Estate) -> Earlier {
+    Earlier {
+        registry,
+        life: None,
+        last_life: estate.last_life,
+    }
+}
+
+/// What is shown of a process, if it is alive.
+fn read(pin: &Pin) -> Option<SystemProcess> {
+    let read = sys::read_process(pin.pid()).ok()?;
+    matches!(pin.is_dead(), Ok(false)).then(|| SystemProcess::new(pin.pid(), read))
+}
+
+/// This process, all that it descends from, the first, and the groups of these.
+fn kin(table: &ProcessTable, own: u32) -> (HashSet<u32>, HashSet<u32>) {
+    /// Longer than any chain of ancestors.
+    const LONGEST: usize = 4096;
+    let mut kin = HashSet::from([own, 1]);
+    let mut groups = HashSet::new();
+    let mut pid = own;
+    for _ in 0..LONGEST {
+        let Ok(described) = table.describe(pid) else {
+            break;
+        };
+        groups.extend(Some(described.group).filter(|group| *group > 0));
+        pid = described.parent;
+        if pid == 0 {
+            break;
+        }
+        kin.insert(pid);
+    }
+    (kin, groups)
+}
+
+/// Those that are found by where they belonged.
+pub(super) fn by_origin(found: Vec<Heirloom>) -> BTreeMap<Origin, Vec<Heirloom>> {
+    let mut all: BTreeMap<Origin, Vec<Heirloom>> = BTreeMap::new();
+    for one in found {
+        all.entry(one.origin).or_default().push(one);
+    }
+    all
+}
+
+/// What is remembered of those that were taken in, for the report.
+pub(super) type Provenance = HashMap<ProcessId, (SessionId, Evidence)>;
