@@ -350,6 +350,38 @@
 //! # }
 //! ```
 //!
+//! # After a crash
+//!
+//! A host that dies has no time to end anything. Its next run does that, with two lines at its start:
+//!
+//! ```
+//! use procession::Registry;
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! # let ledger = std::env::temp_dir().join(format!("procession-guide-{}", std::process::id()));
+//! let registry = Registry::builder()
+//!     .owner_name("agent-host")
+//!     .ledger(&ledger)
+//!     .build()?;
+//! let report = registry.recover()?;
+//! assert!(report.is_clean(), "{report}");
+//! # std::fs::remove_file(&ledger)?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! * The [`owner_name`](Builder::owner_name) is what the two runs have in common: nothing of another name is touched. Without
+//!   one it is the name of the executable's file, which an installer may change.
+//! * An owner is dead if its pid, start and pidfd say so, and not because it does not answer. Two hosts of one name that run
+//!   at once leave each other's processes alone.
+//! * The ledger belongs in a directory that outlives the program and not the boot, such as `/run`. It is worth having: without it
+//!   a process that has cleared its environment is found only as long as another one of that run still has its own, and
+//!   nothing can be [detached](Process::detach). It adds about one in a hundred to a spawn.
+//! * A second host with the same file is refused with [`LedgerInUse`](ErrorKind::LedgerInUse), which names the first one's pid.
+//! * [`RecoveryPolicy::Adopt`] takes over instead: the sessions come back under their numbers, without pipes. That suits a
+//!   host that restarts itself and whose children do not talk to it.
+//! * What [`left_alone`](RecoveryReport::left_alone) lists is for a person to look at.
+//!
 //! # What a host must not do
 //!
 //! | it does | what happens |
@@ -359,7 +391,7 @@
 //! | `Child::wait` on what it gave to [`adopt`](Registry::adopt) | it does not compile: the `Child` is gone. One that was waited for before comes back with [`AlreadyExited`](ErrorKind::AlreadyExited) |
 //! | `kill` by a pid that it remembers | whoever has the number now is hit. [`Process::signal`] hits this process or nobody |
 //! | `std::process::exit`, `abort`, a panic with `panic = "abort"`, a registry in a `static` | no drop: the children live on |
-//! | die of SIGINT, SIGTERM or SIGKILL | the children live on, and carry the mark that says whose they were |
+//! | die of SIGINT, SIGTERM or SIGKILL | the children live on; the next run [finds them](#after-a-crash) |
 //! | start children from a thread that blocks signals | std's inherit the mask: SIGTERM does nothing, and each end comes to SIGKILL. What [`Command`] starts has an empty one |
 //! | `pre_exec`, `uid`, `groups` on std's `Command` | it works, and each spawn copies the host's page tables: slow in a large host. [`Command`] needs that for another user alone |
 //! | not read a pipe | the child stops in it; see [above](#who-drains-pipes) |

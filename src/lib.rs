@@ -41,6 +41,8 @@
 //! | keep what a child says | [`Process::collect_output`] |
 //! | bound what is started | [`Limits`], [`SpawnOptions::slot_timeout`] |
 //! | look | [`Registry::processes`], [`Registry::sessions`], [`Registry::last_report`] |
+//! | end what an earlier run left | [`Registry::recover`], best with a [`Builder::ledger`] |
+//! | let a process go | [`Process::detach`], [`OnDrop::Detach`] |
 //! | end everything | [`Registry::shutdown`], [`Registry::begin_shutdown`] with progress, or drop the last [`Registry`] |
 //!
 //! The [`guide`] goes through seven hosts, from an MCP client to a daemon with a deadline.
@@ -81,8 +83,11 @@
 //!   [`Subreaper`](Containment::Subreaper) and [`Cgroup`](Containment::Cgroup), can claim more, where they are to be had.
 //! * A process in uninterruptible sleep does not die of SIGKILL before it wakes, and one that changed its user may not be
 //!   signalled by us: the report names both as [survivors](SessionReport::survivors).
-//! * SIGKILL to this program itself leaves its processes as they are. They carry a mark that names their owner, in
-//!   the variable `PROCESSION_MARK`; finding them again is not there yet.
+//! * SIGKILL to this program itself leaves its processes as they are. The next run finds them by
+//!   [`recover`](Registry::recover): by the mark that names their owner, in the variable `PROCESSION_MARK` and in a resource
+//!   limit, and by a [ledger](Builder::ledger) if there is one. What leaves doubt is left alone, and reported: an owner in
+//!   another pid namespace, a limit mark that nothing ties to its owner. What has lost every mark, and what was being started
+//!   with std's `Command` at that very moment and loses its environment before it is looked for, is not found.
 //! * Nobody drains pipes unasked: [`Process::collect_output`] does, or take them and read them, or do not ask for them.
 //!
 //! # What a host must not do
