@@ -257,20 +257,18 @@ impl Builder {
                 .with_source(unavailable.cause())
         })?;
         let name = self.owner_name.clone().unwrap_or_else(executable_name);
-        let identity = if self.marker || self.ledger.is_some() {
-            Some(sys::own_identity(&facilities).map_err(system)?)
-        } else {
-            None
-        };
+        let needed = self.marker || self.ledger.is_some();
+        let identity = needed.then(|| sys::own_identity(&facilities));
+        let identity = identity.transpose().map_err(system)?;
         let owner = identity.filter(|_| self.marker).map(|identity| Owner {
             name: name.clone(),
             identity,
         });
         let number = sys::random_u64();
-        let limit_mark = match (&owner, self.limit_mark) {
-            (Some(_), true) => sys::own_limit().and_then(|own| LimitMark::new(own, number)),
-            (Some(_), false) => Err("the builder has switched it off"),
-            (None, _) => Err("the builder has switched the marker off"),
+        let limit_mark = match (self.marker, self.limit_mark) {
+            (true, true) => sys::own_limit().and_then(|own| LimitMark::new(own, number)),
+            (true, false) => Err("the builder has switched it off"),
+            (false, _) => Err("the builder has switched the marker off"),
         };
         let cgroups = CgroupPlan::new(
             self.cgroup_parent.clone(),
