@@ -130,6 +130,11 @@ impl LimitMark {
         }
     }
 
+    /// Whether this is the mark of some life of this registry, among the first 2^24.
+    pub(crate) fn is_of_this_registry(self, carried: u64) -> bool {
+        carried >> LIFE_BITS == self.value(Life(0)) >> LIFE_BITS
+    }
+
     /// The number in which a process with this limit would have our mark.
     pub(crate) fn read(self, limit: Pair) -> u64 {
         match self.level {
@@ -137,6 +142,13 @@ impl LimitMark {
             Level::Within(_) => limit.soft,
         }
     }
+}
+
+/// Whether a limit holds a mark that a process has not from whoever has `own` as well.
+pub(crate) fn marks(limit: Pair, own: Pair) -> bool {
+    let outer = (OUTER_TAG..OUTER_TAG << 1).contains(&limit.hard) && limit.hard != own.hard;
+    let inner = (INNER_TAG..OUTER_TAG).contains(&limit.soft) && limit.soft != own.soft;
+    outer || inner
 }
 
 /// All bits of the registry's number, other ones for each epoch (the finalizer of SplitMix64, a bijection).
@@ -194,6 +206,17 @@ mod tests {
             prop_assert_ne!(mark.value(Life(life)), mark.value(Life(life + apart)));
             // After as many as there are bits for, the registry has other ones.
             prop_assert_ne!(mark.value(Life(life)), mark.value(Life(life + (1 << 24))));
+        }
+
+        #[test]
+        fn a_mark_is_told_from_a_limit_and_from_ones_own(registry: u64, life in 0..1_u64 << 24) {
+            let outer = outermost(registry);
+            let marked = outer.of(Life(life));
+            prop_assert!(marks(marked, UNLIMITED));
+            prop_assert!(!marks(UNLIMITED, UNLIMITED) && !marks(marked, marked));
+            prop_assert!(outer.is_of_this_registry(outer.read(marked)));
+            let inner = LimitMark::new(marked, !registry).unwrap().of(Life(1));
+            prop_assert!(marks(inner, marked));
         }
 
         #[test]

@@ -1,5 +1,7 @@
 //! [`Registry`]: the handle that everything starts from.
 
+mod orphans;
+
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -15,8 +17,7 @@ use crate::launch::Launch;
 use crate::machine::{Machine, Refused, Whom};
 use crate::process::Process;
 use crate::reactor::{self, Message, Place, Shared};
-use crate::recovery::{self, RecoveryPolicy};
-use crate::report::{RecoveryReport, SessionReport};
+use crate::report::SessionReport;
 use crate::session::{ProcessId, SessionId};
 use crate::session_handle::Session;
 use crate::session_options::SessionOptions;
@@ -67,6 +68,7 @@ pub enum OnDrop {
 pub(crate) struct Inner {
     pub(crate) shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    thread_name: String,
 }
 
 /// Does not keep a registry alive.
@@ -342,6 +344,8 @@ impl Registry {
         mut keep: impl FnMut(SessionId) -> bool,
     ) -> Result<Vec<SessionReport>> {
         let mut lives = self.read("list sessions", |machine, _| machine.lives())?;
+        // A sweep's own session is none of the host's.
+        lives.retain(|&(_, life)| !self.0.shared.sweeping.contains(life));
         // All are asked about before any is ended: should `keep` panic, nothing has happened.
         lives.retain(|&(session, _)| !keep(session));
         let mut endings = Vec::new();
@@ -414,66 +418,6 @@ impl Registry {
     /// Those of [`shutdown`](Self::shutdown).
     pub fn begin_shutdown(&self, policy: &StopPolicy) -> Result<Shutdown> {
         Shutdown::begin(&self.0.shared, policy, Reason::Shutdown)
-    }
-
-    // ---- what earlier runs left
-
-    /// Finds what an earlier run of this program left behind, and ends it, see
-    /// [`recover_with`](Self::recover_with).
-    ///
-    /// # Errors
-    ///
-    /// Those of `recover_with`.
-    ///
-    /// # Examples
-    ///
-    /// ```
-    /// use procession::Registry;
-    ///
-    /// # let ledger = std::env::temp_dir().join(format!("procession-doc-{}", std::process::id()));
-    /// let registry = Registry::builder()
-    ///     .owner_name("agent-host")
-    ///     .ledger(&ledger)
-    ///     .build()?;
-    /// let report = registry.recover()?;
-    /// if !report.is_clean() {
-    ///     eprintln!("{report}");
-    /// }
-    /// # std::fs::remove_file(&ledger)?;
-    /// # Ok::<(), Box<dyn std::error::Error>>(())
-    /// ```
-    pub fn recover(&self) -> Result<RecoveryReport> {
-        self.recover_with(RecoveryPolicy::End)
-    }
-
-    /// Finds what an earlier run of this program left behind, and ends it or takes it over.
-    ///
-    /// Earlier runs are registries with this one's [`owner_name`](Builder::owner_name) whose program is dead: its number,
-    /// its start and where the kernel has one the inode of its pidfd say so, in this boot and this pid namespace. Their
-    /// processes are known by the variable in their environment; by their limit mark where that is tied to such a
-    /// registry by the [`ledger`](Builder::ledger) or by another process; or by the ledger alone. Neither needs privileges,
-    /// nor does recovery need a ledger.
-    ///
-    /// Nothing is done to this program, to those that it descends from, or to anything that another program has that
-    /// lives. Whatever leaves doubt is left alone, and reported: an owner in another pid namespace, a limit mark of which
-    /// nothing says whose it is.
-    ///
-    /// What is ended is ended by this registry's [`StopPolicy`], all at once, in a session of a number that the registry
-    /// picks, with [`Reason::Recovery`] and events like any other. What it forks in the meantime is found as at every end
-    /// of a session. What is taken over lives in sessions of the numbers that it had, until they are ended.
-    ///
-    /// It blocks: a pass over all processes takes some ten milliseconds where there are thousands, and an end takes what
-    /// its policy says. It runs on this thread, and reads the environment of every process, which waits for one whose
-    /// memory is locked by the kernel. Call it before the first spawn, or at any other time.
-    ///
-    /// # Errors
-    ///
-    /// [`Unsupported`](ErrorKind::Unsupported) if `/proc` belongs to another pid namespace;
-    /// [`System`](ErrorKind::System) if it cannot be read, or no descriptor is to be had: each process that is found costs
-    /// one. [`ShutDown`](ErrorKind::ShutDown), [`ReactorGone`](ErrorKind::ReactorGone). What was found before is in its
-    /// session all the same.
-    pub fn recover_with(&self, policy: RecoveryPolicy) -> Result<RecoveryReport> {
-        recovery::recover(&self.0.shared, policy)
     }
 
     // ---- looking
@@ -587,10 +531,17 @@ impl fmt::Debug for Registry {
 
 impl Inner {
     pub(crate) fn new(shared: Arc<Shared>, thread: JoinHandle<()>) -> Self {
+        let thread_name = thread.thread().name().unwrap_or_default().to_owned();
         Self {
             shared,
             thread: Mutex::new(Some(thread)),
+            thread_name,
         }
+    }
+
+    /// What the threads of the registry are named after.
+    pub(crate) fn thread_name(&self) -> &str {
+        &self.thread_name
     }
 
     /// Waits until the thread, which has nothing left to do, is gone.

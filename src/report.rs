@@ -16,11 +16,12 @@ use crate::exit::SessionUsage;
 use crate::session::SessionId;
 
 pub use member::{How, MemberReport};
-pub(crate) use reaper::ReaperSummary;
+pub(crate) use reaper::{ReaperParts, ReaperSummary};
 pub use reaper::{ReaperReport, SkipReason};
 pub use recovery::RecoveryReport;
 pub(crate) use recovery::{Evidence, RecoveryParts, WhyLeftAlone};
 pub use strength::{Means, Proof, Strength, SurvivalCause, Survivor};
+pub(crate) use sweep::SweepParts;
 pub use sweep::{LeftAlone, LeftAloneReason, Orphan, OrphanFate, SweepReport};
 
 /// What the end of a session did, and how it knows.

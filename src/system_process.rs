@@ -43,11 +43,12 @@ pub struct SystemProcess {
     pub(crate) user: u32,
     pub(crate) age: Duration,
     pub(crate) environ: Vec<(OsString, OsString)>,
+    pub(crate) reparented: Option<bool>,
 }
 
 impl SystemProcess {
-    /// What was read about a process that is pinned.
-    pub(crate) fn new(pid: u32, read: ProcessFacts) -> Self {
+    /// What was read about a process that is pinned, and what is known of its parent.
+    pub(crate) fn new(pid: u32, read: ProcessFacts, reparented: Option<bool>) -> Self {
         Self {
             pid,
             parent: read.parent,
@@ -56,11 +57,12 @@ impl SystemProcess {
             user: read.user,
             age: read.age,
             environ: read.environ,
+            reparented,
         }
     }
 
     /// Builds one, for a host's tests: user 0, just started, without parent, executable and
-    /// environment.
+    /// environment, and nothing known of whether it was reparented.
     pub fn from_parts(pid: u32, args: Vec<OsString>) -> Self {
         Self {
             pid,
@@ -70,6 +72,7 @@ impl SystemProcess {
             user: 0,
             age: Duration::ZERO,
             environ: Vec::new(),
+            reparented: None,
         }
     }
 
@@ -108,6 +111,13 @@ impl SystemProcess {
         self
     }
 
+    /// Sets whether it was reparented, for a host's tests.
+    #[must_use]
+    pub fn with_reparented(mut self, reparented: bool) -> Self {
+        self.reparented = Some(reparented);
+        self
+    }
+
     /// Its pid.
     pub fn pid(&self) -> u32 {
         self.pid
@@ -117,6 +127,28 @@ impl SystemProcess {
     /// say.
     pub fn parent(&self) -> Option<u32> {
         self.parent
+    }
+
+    /// Whether its parent is one that has taken it in, since the one that started it is gone.
+    ///
+    /// The system does not keep who started a process. So this is put together from what can be
+    /// seen:
+    ///
+    /// * `Some(true)`: its parent was started after it, or is younger than the session that it was
+    ///   born into, and so cannot have started it. Or its parent is one that orphans come to: the
+    ///   first process, the nearest ancestor of this program that has asked for orphans (a
+    ///   *subreaper*; which that is, a sweep finds out by making an orphan), or a program that is
+    ///   known for it (`systemd --user`, `tini` and the like). What *those* have started themselves,
+    ///   an init its services, cannot be told from that, and is `Some(true)` as well: a rule needs a
+    ///   second part that tells who is meant.
+    /// * `Some(false)`: its parent is this program, or nothing of the above.
+    /// * `None`: it cannot be told. So it is where the parent is this program and orphans come to
+    ///   it: as the first process of a container it has children of its own whose parent is pid 1.
+    ///   And so it is where the parent lies outside of this pid namespace, or cannot be read.
+    ///
+    /// An orphan under a subreaper that is none of these looks like a child, and is missed.
+    pub fn is_reparented(&self) -> Option<bool> {
+        self.reparented
     }
 
     /// Program and arguments, as the process shows them. Empty for a kernel thread and for a
@@ -169,6 +201,7 @@ impl fmt::Debug for SystemProcess {
             user,
             age,
             environ,
+            reparented,
         } = self;
         let variables: Vec<_> = environ.iter().map(|(name, _)| name).collect();
         f.debug_struct("SystemProcess")
@@ -179,6 +212,7 @@ impl fmt::Debug for SystemProcess {
             .field("user", user)
             .field("age", age)
             .field("environ", &variables)
+            .field("reparented", reparented)
             .finish()
     }
 }

@@ -1,18 +1,21 @@
 //! Taking in a process that is not ours.
 
+use std::ffi::OsString;
 use std::io;
 use std::sync::Arc;
 
-use super::embryo::{Held, Pipes, conceive, enter};
+use super::embryo::{Held, Pipes, be_admitted, conceive, enter};
 use super::handover::offer;
 use crate::containment::Containment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::Origin;
+use crate::foster::Foster;
 use crate::machine::{Facts, Reach, Relation};
 use crate::process::Process;
-use crate::reactor::{Place, Shared};
+use crate::reactor::{Place, Shared, Spawning};
 use crate::registry::is_own_or_ancestor;
-use crate::sys::{self, Pin};
+use crate::session::{Life, SessionId};
+use crate::sys::{self, Pin, ProcessTable};
 use crate::system_process::SystemProcess;
 
 /// Takes in a process that is not ours.
@@ -48,7 +51,7 @@ pub(crate) fn attach(
         Ok(false) | Err(_) => fail(ErrorKind::System).with_source(error),
     };
     let read = sys::read_process(pid).map_err(exited)?;
-    let seen = SystemProcess::new(pid, read);
+    let seen = SystemProcess::new(pid, read, reparented(pid));
     // Still alive after the reading: its number was its own all the time.
     if pin
         .is_dead()
@@ -59,10 +62,39 @@ pub(crate) fn attach(
     if !is_it(&seen) {
         return Err(fail(ErrorKind::NotTheProcess));
     }
+    take(shared, spawning, pin, seen.args, OPERATION)
+}
+
+/// Takes in a process that is pinned and known, into one life, to be ended there. No slot is needed for it.
+pub(crate) fn take_in(
+    shared: &Arc<Shared>,
+    life: (SessionId, Life),
+    pin: Pin,
+    args: Vec<OsString>,
+) -> Result<Process> {
+    const OPERATION: &str = "sweep";
+    let spawning = be_admitted(shared, life, OPERATION)?;
+    take(shared, spawning, pin, args, OPERATION)
+}
+
+fn take(
+    shared: &Arc<Shared>,
+    spawning: Spawning,
+    pin: Pin,
+    args: Vec<OsString>,
+    operation: &'static str,
+) -> Result<Process> {
+    let pid = pin.pid();
+    let session = spawning.session();
     shared
         .watch
         .add(&pin, spawning.process().0)
-        .map_err(|error| fail(ErrorKind::System).with_source(error))?;
+        .map_err(|error| {
+            Error::new(ErrorKind::System, operation)
+                .with_session(session)
+                .with_pid(pid)
+                .with_source(error)
+        })?;
     let facts = Facts {
         pid,
         inode: pin.identity().inode,
@@ -73,7 +105,7 @@ pub(crate) fn attach(
         reach: Reach::Leader,
         in_a_members_group: false,
         label: None,
-        command_line: seen.args.into(),
+        command_line: args.into(),
     };
     let core = conceive(
         shared,
@@ -85,5 +117,12 @@ pub(crate) fn attach(
             started: None,
         },
     );
-    offer(spawning, core, None, OPERATION)
+    offer(spawning, core, None, operation)
+}
+
+/// As far as it can be told without making an orphan.
+fn reparented(pid: u32) -> Option<bool> {
+    let table = ProcessTable::open().ok()?;
+    let found = table.describe(pid).ok()?;
+    Foster::unseen().has_taken_in(&table, pid, &found)
 }

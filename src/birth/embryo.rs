@@ -11,6 +11,7 @@ use crate::exit::{Status, StatusSource};
 use crate::launch::Outlets;
 use crate::machine::{Facts, Refused};
 use crate::reactor::{Core, ExitLook, NoToken, Outputs, Parts, Place, Shared, Spawning};
+use crate::session::{Life, SessionId};
 use crate::stdin::StdinPipe;
 use crate::sys::Pin;
 
@@ -25,36 +26,40 @@ pub(super) fn enter(
         let detail = "this is a copy of the registry in a forked child";
         return Err(Error::new(ErrorKind::ReactorGone, operation).with_detail(detail));
     }
-    shared
-        .gate
-        .enter(place, deadline, &shared.mail)
-        .map_err(|no| {
-            let error = match no {
-                NoToken::TimedOut => Error::new(ErrorKind::TimedOut, operation)
-                    .with_detail("no slot became free in time"),
-                NoToken::Refused(Refused::SessionEnding) => {
-                    Error::new(ErrorKind::SessionEnding, operation)
-                }
-                NoToken::Refused(Refused::SessionEnded) => {
-                    Error::new(ErrorKind::SessionEnded, operation)
-                }
-                NoToken::Refused(Refused::SessionInUse) => {
-                    Error::new(ErrorKind::SessionInUse, operation)
-                }
-                NoToken::Refused(Refused::Full { limit }) => {
-                    Error::new(ErrorKind::LimitReached, operation).with_detail(format!(
-                        "{limit} processes are registered, as many as may be"
-                    ))
-                }
-                NoToken::Refused(Refused::SessionFull { limit }) => {
-                    Error::new(ErrorKind::LimitReached, operation).with_detail(format!(
-                        "{limit} processes are in the session, as many as may be"
-                    ))
-                }
-                NoToken::Refused(Refused::ShutDown) => shared.closed(operation),
-            };
-            error.with_session(place.session)
-        })
+    let entered = shared.gate.enter(place, deadline, &shared.mail);
+    entered.map_err(|no| no_token(shared, no, place.session, operation))
+}
+
+/// Takes a token without a slot.
+pub(super) fn be_admitted(
+    shared: &Shared,
+    (session, life): (SessionId, Life),
+    operation: &'static str,
+) -> Result<Spawning> {
+    let admitted = shared.gate.admit((session, life), &shared.mail);
+    admitted.map_err(|no| no_token(shared, no, session, operation))
+}
+
+fn no_token(shared: &Shared, no: NoToken, session: SessionId, operation: &'static str) -> Error {
+    let error = match no {
+        NoToken::TimedOut => {
+            Error::new(ErrorKind::TimedOut, operation).with_detail("no slot became free in time")
+        }
+        NoToken::Refused(Refused::SessionEnding) => Error::new(ErrorKind::SessionEnding, operation),
+        NoToken::Refused(Refused::SessionEnded) => Error::new(ErrorKind::SessionEnded, operation),
+        NoToken::Refused(Refused::SessionInUse) => Error::new(ErrorKind::SessionInUse, operation),
+        NoToken::Refused(Refused::Full { limit }) => Error::new(ErrorKind::LimitReached, operation)
+            .with_detail(format!(
+                "{limit} processes are registered, as many as may be"
+            )),
+        NoToken::Refused(Refused::SessionFull { limit }) => {
+            Error::new(ErrorKind::LimitReached, operation).with_detail(format!(
+                "{limit} processes are in the session, as many as may be"
+            ))
+        }
+        NoToken::Refused(Refused::ShutDown) => shared.closed(operation),
+    };
+    error.with_session(session)
 }
 
 /// What is held of a process that was brought about.

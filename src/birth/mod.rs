@@ -20,6 +20,6 @@ mod spawn;
 mod unwatched;
 
 pub(crate) use self::adopt::adopt;
-pub(crate) use self::attach::attach;
+pub(crate) use self::attach::{attach, take_in};
 pub(crate) use self::spawn::spawn;
 pub(crate) use self::unwatched::{bury, kill};

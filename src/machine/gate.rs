@@ -194,6 +194,35 @@ impl Gate {
         })
     }
 
+    /// A token without a slot, into one life: what is taken in to be ended is nothing that anybody started, and does not
+    /// count against what may be started.
+    pub(crate) fn admit(&mut self, session: SessionId, life: Life) -> Result<Reservation, Refused> {
+        if self.shut {
+            return Err(Refused::ShutDown);
+        }
+        match self.numbers.get(&session) {
+            Some(number) if number.life != life => return Err(Refused::SessionEnded),
+            Some(number) if number.closed.is_some() => return Err(Refused::SessionEnding),
+            Some(_) => {}
+            None => return Err(Refused::SessionEnded),
+        }
+        self.last_process += 1;
+        let process = ProcessId(self.last_process);
+        self.tokens.insert(process, life);
+        Ok(Reservation {
+            process,
+            life,
+            containment: None,
+        })
+    }
+
+    /// The lives that are not over, with those that nobody but the gate knows of yet.
+    pub(crate) fn lives(&self) -> impl Iterator<Item = (SessionId, Life)> + '_ {
+        self.numbers
+            .iter()
+            .map(|(&session, number)| (session, number.life))
+    }
+
     fn open(&mut self, session: SessionId) -> Life {
         self.last_life += 1;
         let life = Life(self.last_life);

@@ -90,6 +90,12 @@ impl Machine {
         Some(state.is_empty())
     }
 
+    /// Whether the end of a life is under way; `None` once it is over.
+    pub(crate) fn is_being_ended(&self, life: Life) -> Option<bool> {
+        let state = self.lives.get(&life).filter(|state| !state.lingers)?;
+        Some(state.end.is_some())
+    }
+
     /// The lives that are not over, in the order of their numbers.
     pub(crate) fn lives(&self) -> Vec<(SessionId, Life)> {
         let mut lives: Vec<_> = self

@@ -71,6 +71,27 @@ impl SharedGate {
         })
     }
 
+    /// Takes a token without a slot, into a life that has none with one.
+    pub(crate) fn admit(
+        self: &Arc<Self>,
+        (session, life): (SessionId, Life),
+        mail: &Mail,
+    ) -> Result<Spawning, NoToken> {
+        let reservation = self.lock().gate.admit(session, life);
+        Ok(Spawning {
+            gate: Arc::clone(self),
+            mail: mail.clone(),
+            session,
+            reservation: reservation.map_err(NoToken::Refused)?,
+            open: true,
+        })
+    }
+
+    /// The lives that are not over, with those that the machine has not heard of yet.
+    pub(crate) fn lives(&self) -> Vec<(SessionId, Life)> {
+        self.lock().gate.lives().collect()
+    }
+
     fn reserve(
         &self,
         session: SessionId,

@@ -432,16 +432,6 @@ impl Reactor {
         }
     }
 
-    fn announce(&mut self, kinds: &[EventKind], now: Instant) {
-        for kind in kinds {
-            self.journal.announce(kind);
-            if self.publisher.announce(kind, now) {
-                let wanted = self.publisher.wants_births();
-                self.shared.set_births_are_news(wanted);
-            }
-        }
-    }
-
     /// Does something about a child that has ended, once it is known whose it is.
     fn claim_child(&mut self, now: Instant) {
         let Some(pid) = self.unclaimed else { return };
@@ -449,6 +439,16 @@ impl Reactor {
             self.unclaimed = None;
             if let Some(orphans) = &self.orphans {
                 orphans.go_on();
+            }
+        }
+    }
+
+    fn announce(&mut self, kinds: &[EventKind], now: Instant) {
+        for kind in kinds {
+            self.journal.announce(kind);
+            if self.publisher.announce(kind, now) {
+                let wanted = self.publisher.wants_births();
+                self.shared.set_births_are_news(wanted);
             }
         }
     }

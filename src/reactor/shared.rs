@@ -26,6 +26,7 @@ use crate::plan::Plan;
 use crate::session::{Life, ProcessId, SessionId};
 use crate::signal::Signal;
 use crate::stdin::StdinPipe;
+use crate::sweep::Sweeping;
 use crate::sys::{self, Facilities, Lifeline, Look, Pin, Subreaper, Watch, Woken};
 
 /// What every handle of a registry shares with its reactor.
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     pub(crate) leaves: Leaves,
     /// Orphans come to this process, and all of its children are the registry's.
     pub(crate) subreaper: Mutex<Option<Subreaper>>,
+    /// The lives of sessions that sweeps have made for what they end.
+    pub(crate) sweeping: Sweeping,
     /// What a reactor that panicked was looking after.
     pub(crate) wreck: Mutex<Vec<Arc<Core>>>,
 }
@@ -87,6 +90,7 @@ impl Shared {
             fewer_capabilities: OnceLock::new(),
             leaves: Leaves::default(),
             subreaper: Mutex::new(ends.subreaper),
+            sweeping: Sweeping::default(),
             wreck: Mutex::default(),
         }
     }
@@ -181,6 +185,11 @@ impl Shared {
     pub(crate) fn capabilities(&self) -> &Capabilities {
         let fewer = self.fewer_capabilities.get();
         fewer.unwrap_or(&self.plan.capabilities)
+    }
+
+    /// Tells the subscribers what is about no session. It is in their channels when this returns.
+    pub(crate) fn announce(&self, kinds: Vec<EventKind>) -> Result<()> {
+        self.call("announce", |done| Message::Announce { kinds, done })
     }
 
     /// Why nobody answers.

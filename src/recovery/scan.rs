@@ -460,7 +460,7 @@ fn earlier(registry: u64, estate: &Estate) -> Earlier {
 /// What is shown of a process, if it is alive.
 fn read(pin: &Pin) -> Option<SystemProcess> {
     let read = sys::read_process(pin.pid()).ok()?;
-    matches!(pin.is_dead(), Ok(false)).then(|| SystemProcess::new(pin.pid(), read))
+    matches!(pin.is_dead(), Ok(false)).then(|| SystemProcess::new(pin.pid(), read, None))
 }
 
 /// This process, all that it descends from, the first, and the groups of these.

@@ -51,6 +51,8 @@
 //! **Orphans.** A [`Subreaper`] has the orphans of all descendants come to this process; [`await_child`] waits for any of its
 //! children to end, [`has_children`] says whether there are any, [`bury`] takes one away that nobody holds.
 //!
+//! **Where orphans go.** [`adopter_of_orphans`] says who takes in the orphans of this process.
+//!
 //! **What it can.** [`probe`] finds the [`Facilities`] once, by trying and not by comparing versions. What is missing has a
 //! declared consequence: no `group_signal`, and a group cannot be reached after its leader was reaped; no `exit_info`,
 //! and a status that somebody else collected is unknown; no `pidfs`, and an identity that is written down is only as
@@ -114,14 +116,14 @@ pub(crate) use kqueue::simulated;
 pub(crate) use orders::{ChildMask, Fault, Grouping, Limit, Orders, Passed, Step};
 pub(crate) use platform::{
     Born, Cgroups, Facilities, LIMIT_OF_MARK, Leaf, Mask, Pin, Poller, ProcessTable, Revocation,
-    Subreaper, Target, Unborn, Watch, adopts_orphans, await_child, belongs_to, bury, command_line,
-    has_children, is_ancestor, is_gone, kill_unpinned, launch, mark_limit, own_identity, own_limit,
-    probe, random_u64, read_process, send_signal, signal_mask, sleep_on, sleep_on_alone, start_of,
-    ticks_since_boot, wait_readable, wait_writable, why_alive,
+    Subreaper, Target, Unborn, Watch, adopter_of_orphans, adopts_orphans, await_child, belongs_to,
+    bury, command_line, has_children, is_ancestor, is_gone, kill_unpinned, launch, mark_limit,
+    own_identity, own_limit, probe, random_u64, read_process, send_signal, signal_mask, sleep_on,
+    sleep_on_alone, start_of, ticks_since_boot, wait_readable, wait_writable, why_alive,
 };
 pub(crate) use unix::{
-    Lifeline, LifelineHolder, block_all_signals, current_pid, leads_group, lifeline, nap,
-    null_device, own_group, own_rights, own_user, peek_child, pipe, set_nonblocking,
+    Lifeline, LifelineHolder, block_all_signals, current_pid, descriptor_limit, leads_group,
+    lifeline, nap, null_device, own_group, own_rights, own_user, peek_child, pipe, set_nonblocking,
 };
 pub(crate) use vocabulary::{
     ChildState, Described, Limits, Look, OwnerIdentity, ProcessFacts, Ready, Relation, Woken,

@@ -164,6 +164,9 @@ pub(crate) struct Described {
     pub(crate) parent: u32,
     /// 0 if it lies outside of our pid namespace.
     pub(crate) group: u32,
+    /// The number of its first process; 0 if that lies outside of our pid namespace.
+    pub(crate) session: u32,
+    pub(crate) is_kernel_thread: bool,
     pub(crate) start_ticks: u64,
     /// Its first thread has ended; others may go on.
     pub(crate) is_zombie: bool,

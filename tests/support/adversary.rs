@@ -58,8 +58,13 @@ fn new_session() {
     unsafe { libc::setsid() };
 }
 
+/// Forks, and says whether this is the copy.
+pub(crate) fn is_copy() -> bool {
+    fork() == Side::Child
+}
+
 /// Stays until its lifetime is over.
-fn linger() -> ! {
+pub(crate) fn linger() -> ! {
     let until = now() + LIFETIME;
     while now() < until {
         let_pass(ms(100));

@@ -79,6 +79,8 @@ impl Round<'_> {
         let described = Described {
             parent,
             group: self.table.group(pid)?,
+            session: 0,
+            is_kernel_thread: false,
             start_ticks: sys::ticks_since_boot(),
             is_zombie: false,
             user,

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::Prey;
 use super::round::{Hint, Round};
+use crate::foster::Foster;
 use crate::machine::Sighting;
 use crate::reactor::shared::{Core, Shared};
 use crate::sys::{self, Described, Limits, Pin, ProcessTable, Target};
@@ -90,7 +91,12 @@ impl<'a> Round<'a> {
         if !matches!(pin.is_dead(), Ok(false)) {
             return false;
         }
-        let process = SystemProcess::new(pid, read);
+        let reparented = self
+            .table
+            .describe(pid)
+            .ok()
+            .and_then(|found| Foster::unseen().has_taken_in(self.table, pid, &found));
+        let process = SystemProcess::new(pid, read, reparented);
         // The host's code may panic. What it cannot decide about is left alone.
         catch_unwind(AssertUnwindSafe(|| (spare.0)(&process))).unwrap_or(true)
     }

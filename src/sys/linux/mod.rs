@@ -13,6 +13,7 @@
 //! | `last_resort` | `kill`, for a child that could not be pinned |
 //! | `launch` | `clone`, and what the child does until `execve` |
 //! | `procfs`, `parse` | `/proc` |
+//! | `foster` | `clone`, twice: where orphans go |
 //! | `table` | `/proc` as a whole, `prlimit`, `getpgid`: the search for descendants |
 //! | `cgroup` | the files of a cgroup of version 2 |
 //! | `orphans` | `prctl(PR_SET_CHILD_SUBREAPER)`, `waitid(P_ALL)` |
@@ -21,6 +22,7 @@
 
 mod cgroup;
 mod facilities;
+mod foster;
 mod info;
 mod last_resort;
 mod launch;
@@ -45,6 +47,7 @@ mod tests;
 
 pub(crate) use cgroup::{Cgroups, Leaf};
 pub(crate) use facilities::{Facilities, Mask};
+pub(crate) use foster::adopter_of_orphans;
 pub(crate) use last_resort::{kill_unpinned, sleep_on_alone};
 pub(crate) use launch::{Born, Unborn, launch, signal_mask};
 pub(crate) use orphans::{Subreaper, await_child, bury, has_children};

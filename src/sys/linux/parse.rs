@@ -12,8 +12,14 @@ pub(super) struct Stat {
     pub(super) parent: u32,
     /// 0 if it lies outside of our pid namespace.
     pub(super) group: u32,
+    /// 0 if it lies outside of our pid namespace.
+    pub(super) session: u32,
+    pub(super) is_kernel_thread: bool,
     pub(super) start_ticks: u64,
 }
+
+/// `PF_KTHREAD` among the flags in `/proc/PID/stat`.
+const KERNEL_THREAD: u64 = 0x0020_0000;
 
 /// What `/proc/PID/status` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,11 +45,15 @@ pub(super) fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let state = one_letter(fields.next()?)?;
     let parent = fields.next()?.parse().ok()?;
     let group: i32 = fields.next()?.parse().ok()?;
-    let start_ticks = fields.nth(22 - 6)?.parse().ok()?;
+    let session: i32 = fields.next()?.parse().ok()?;
+    let flags: u64 = fields.nth(9 - 7)?.parse().ok()?;
+    let start_ticks = fields.nth(22 - 10)?.parse().ok()?;
     Some(Stat {
         state,
         parent,
         group: group.try_into().unwrap_or(0),
+        session: session.try_into().unwrap_or(0),
+        is_kernel_thread: flags & KERNEL_THREAD != 0,
         start_ticks,
     })
 }
@@ -222,6 +232,8 @@ mod tests {
         state: 'S',
         parent: 17,
         group: 4321,
+        session: 4321,
+        is_kernel_thread: false,
         start_ticks: 987_654,
     };
 
@@ -286,6 +298,13 @@ mod tests {
         }
         let stat = [b"4321 (\xff\x00\xfe)", STAT.as_bytes()].concat();
         assert_eq!(parse_stat(&stat), Some(FOUND), "a name that is no text");
+    }
+
+    #[test]
+    fn a_thread_of_the_kernel_says_so() {
+        let thread = STAT.replace("4194560", "2129984");
+        let stat = parse_stat(format!("2 (kthreadd){thread}").as_bytes());
+        assert!(stat.is_some_and(|stat| stat.is_kernel_thread));
     }
 
     #[test]

@@ -8,7 +8,7 @@
 use std::ffi::OsString;
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -45,23 +45,7 @@ const LONGEST_CHAIN: usize = 4096;
 /// `ENOENT` or `ESRCH` if there is no such process, or `/proc` hides it (hidepid); `Unsupported`
 /// if `/proc` is not that of our pid namespace. What is merely not ours to read is left empty.
 pub(crate) fn read_process(pid: u32) -> io::Result<ProcessFacts> {
-    let process = ProcDir::open(pid)?;
-    let args = unless_hidden(process.read("cmdline", WHOLE_LIST))?;
-    let exe = unless_hidden(process.link("exe").map(Some))?;
-    let environ = unless_hidden(process.read("environ", WHOLE_LIST))?;
-    // Last, because a zombie has nothing of the above, and says so in the same words as a process
-    // that is gone. What is gone has none of these either.
-    let status = process.status()?;
-    let stat = process.stat()?;
-    Ok(ProcessFacts {
-        parent: (stat.parent != 0).then_some(stat.parent),
-        args: parse_list(&args),
-        exe,
-        user: status.user,
-        age: age(stat),
-        environ: parse_environ(&environ),
-        state: stat.state,
-    })
+    ProcDir::open(pid)?.facts()
 }
 
 /// Reads the arguments of a process for a report, up to 64 KiB of them; empty for a zombie. It may
@@ -159,13 +143,37 @@ impl ProcDir {
                 "/proc belongs to another pid namespace",
             ));
         }
-        let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self(openat(
-            CWD,
-            format!("/proc/{pid}"),
-            dir,
-            Mode::empty(),
-        )?))
+        Self::at(CWD, &format!("/proc/{pid}"))
+    }
+
+    /// Opens it in a `/proc` that is known to count processes as we do.
+    pub(super) fn within(proc: &OwnedFd, pid: u32) -> io::Result<Self> {
+        Self::at(proc.as_fd(), &pid.to_string())
+    }
+
+    fn at(dir: BorrowedFd<'_>, path: &str) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(openat(dir, path, flags, Mode::empty())?))
+    }
+
+    /// All that can be read about it. May hang.
+    pub(super) fn facts(&self) -> io::Result<ProcessFacts> {
+        let args = unless_hidden(self.read("cmdline", WHOLE_LIST))?;
+        let exe = unless_hidden(self.link("exe").map(Some))?;
+        let environ = unless_hidden(self.read("environ", WHOLE_LIST))?;
+        // Last, because a zombie has nothing of the above, and says so in the same words as a
+        // process that is gone. What is gone has none of these either.
+        let status = self.status()?;
+        let stat = self.stat()?;
+        Ok(ProcessFacts {
+            parent: (stat.parent != 0).then_some(stat.parent),
+            args: parse_list(&args),
+            exe,
+            user: status.user,
+            age: age(stat),
+            environ: parse_environ(&environ),
+            state: stat.state,
+        })
     }
 
     pub(super) fn stat(&self) -> io::Result<Stat> {

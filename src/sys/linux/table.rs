@@ -21,10 +21,10 @@ use super::parse::{
     invalid, parse_children, parse_environ, parse_last_pid, parse_limits, parse_list, parse_name,
     parse_stat,
 };
-use super::procfs::ticks_per_second;
+use super::procfs::{ProcDir, ticks_per_second};
 use crate::limit_mark::Pair;
 use crate::sys::unix::{current_pid, to_pid};
-use crate::sys::vocabulary::{Described, Limits};
+use crate::sys::vocabulary::{Described, Limits, ProcessFacts};
 
 /// Of a command line, of an environment, of one of the short files.
 const COMMAND_LINE: u64 = 64 << 10;
@@ -181,11 +181,22 @@ impl ProcessTable {
         Ok(Described {
             parent: stat.parent,
             group: stat.group,
+            session: stat.session,
+            is_kernel_thread: stat.is_kernel_thread,
             start_ticks: stat.start_ticks,
             is_zombie: stat.state == 'Z',
             user,
             name: parse_name(&text),
         })
+    }
+
+    /// All that can be read about a process, as [`read_process`](super::read_process) reads it. May hang.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read_process`.
+    pub(crate) fn read_process(&self, pid: u32) -> io::Result<ProcessFacts> {
+        ProcDir::within(&self.proc, pid)?.facts()
     }
 
     /// Program and arguments; empty for a zombie. May hang.

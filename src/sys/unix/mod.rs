@@ -9,8 +9,8 @@ mod streams;
 pub(crate) use lifeline::{Lifeline, LifelineHolder, lifeline};
 pub(super) use own::to_pid;
 pub(crate) use own::{
-    block_all_signals, current_pid, leads_group, own_group, own_rights, own_user, peek_child,
-    set_nonblocking,
+    block_all_signals, current_pid, descriptor_limit, leads_group, own_group, own_rights, own_user,
+    peek_child, set_nonblocking,
 };
 pub(crate) use sleep::nap;
 pub(super) use sleep::{poll_now, sleep_until, timespec};

@@ -62,6 +62,13 @@ pub(crate) fn own_rights() -> (u32, Vec<u32>) {
     (user, groups)
 }
 
+/// How many descriptors this process may have: the soft limit.
+pub(crate) fn descriptor_limit() -> usize {
+    let limit = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let soft = limit.current.and_then(|soft| usize::try_from(soft).ok());
+    soft.unwrap_or(usize::MAX)
+}
+
 /// Whether a process leads the group of its own number. Ask only about a pinned one.
 ///
 /// # Errors

@@ -112,13 +112,13 @@ fn clone(script: &Script<'_>, unborn: &Unborn) -> io::Result<u32> {
 }
 
 /// All signals are blocked on this thread while this is there.
-struct AllBlocked(u64);
+pub(in crate::sys::linux) struct AllBlocked(u64);
 
 impl AllBlocked {
     /// # Errors
     ///
     /// Whatever a sandbox says; the kernel has none.
-    fn now() -> io::Result<Self> {
+    pub(in crate::sys::linux) fn now() -> io::Result<Self> {
         set_mask(u64::MAX).map(Self)
     }
 }

@@ -34,5 +34,6 @@ mod clone;
 mod script;
 mod unborn;
 
+pub(super) use clone::AllBlocked;
 pub(crate) use clone::{Born, launch, signal_mask};
 pub(crate) use unborn::Unborn;

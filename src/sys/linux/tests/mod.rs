@@ -1,5 +1,6 @@
 //! Tests of the back end on the real kernel. Each ends what it started.
 
+mod foster;
 mod launch;
 mod look;
 mod poller;

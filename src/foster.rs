@@ -1,0 +1,172 @@
+//! Who takes in the orphans here, and whether a process is one of them.
+
+use std::collections::HashMap;
+use std::io;
+
+use crate::sys::{self, Described, Facilities, ProcessTable};
+
+/// Programs that are there to take in orphans, by the names that the kernel shows. systemd is one as the manager of a
+/// user's session.
+const KNOWN_FOR_IT: [&str; 5] = ["systemd", "tini", "dumb-init", "docker-init", "catatonit"];
+
+/// What is known of who takes in orphans.
+#[derive(Clone, Debug)]
+pub(crate) struct Foster {
+    own: u32,
+    /// Orphans come to this process.
+    to_us: bool,
+    /// The nearest ancestor that orphans of this process come to.
+    nearest: Option<u32>,
+    /// Parents that were looked at. Their numbers are theirs as long as they have children.
+    seen: HashMap<u32, Described>,
+}
+
+impl Foster {
+    /// Finds it out, with two short-lived processes; without them where they are not to be had.
+    pub(crate) fn by_trial(facilities: &Facilities) -> Self {
+        let mut foster = Self::unseen();
+        if !foster.to_us {
+            foster.nearest = sys::adopter_of_orphans(facilities).ok();
+        }
+        foster
+    }
+
+    /// What is known without a trial.
+    pub(crate) fn unseen() -> Self {
+        Self {
+            own: sys::current_pid(),
+            to_us: sys::adopts_orphans(),
+            nearest: None,
+            seen: HashMap::new(),
+        }
+    }
+
+    /// Whether the parent of a process has taken it in; see
+    /// [`SystemProcess::is_reparented`](crate::SystemProcess::is_reparented).
+    pub(crate) fn has_taken_in(
+        &mut self,
+        table: &ProcessTable,
+        pid: u32,
+        child: &Described,
+    ) -> Option<bool> {
+        if child.parent == 0 {
+            return None;
+        }
+        if child.parent == self.own {
+            return if self.to_us { None } else { Some(false) };
+        }
+        if child.parent == 1 || Some(child.parent) == self.nearest {
+            return Some(true);
+        }
+        let parent = self.look(table, child.parent).ok()?;
+        if parent.start_ticks > child.start_ticks || is_known_for_it(&parent) {
+            return Some(true);
+        }
+        Some(is_of_another_session(table, pid, child, &parent))
+    }
+
+    /// Looks at every parent afresh from here on.
+    pub(crate) fn forget(&mut self) {
+        self.seen.clear();
+    }
+
+    fn look(&mut self, table: &ProcessTable, pid: u32) -> io::Result<Described> {
+        if let Some(seen) = self.seen.get(&pid) {
+            return Ok(seen.clone());
+        }
+        let described = table.describe(pid)?;
+        self.seen.insert(pid, described.clone());
+        Ok(described)
+    }
+}
+
+fn is_known_for_it(parent: &Described) -> bool {
+    KNOWN_FOR_IT.iter().any(|name| parent.name == *name)
+}
+
+/// Whether the process was born into a session that its parent has never been in: into one whose first process is younger
+/// than the parent. A session is entered by birth alone.
+fn is_of_another_session(
+    table: &ProcessTable,
+    pid: u32,
+    child: &Described,
+    parent: &Described,
+) -> bool {
+    let session = child.session;
+    if session == 0 || session == pid || session == parent.session || session == child.parent {
+        return false;
+    }
+    // The number is the first process's as long as the session has members, also when that is gone.
+    table
+        .describe(session)
+        .is_ok_and(|leader| leader.session == session && leader.start_ticks > parent.start_ticks)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_child_of_this_program_was_not_taken_in() {
+        let mut child = std::process::Command::new("cat")
+            .stdin(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let table = ProcessTable::open().unwrap();
+        let described = table.describe(child.id()).unwrap();
+        let mut foster = Foster::unseen();
+        assert!(!foster.to_us);
+        let taken_in = foster.has_taken_in(&table, child.id(), &described);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(taken_in, Some(false));
+    }
+
+    /// The kernel counts on: who is the parent of an older one has taken it in.
+    #[test]
+    fn an_older_child_was_taken_in_and_a_younger_one_may_be_a_child() {
+        let table = ProcessTable::open().unwrap();
+        let own = table.describe(sys::current_pid()).unwrap();
+        let mut foster = Foster::unseen();
+        let parent = 77;
+        let older = Described {
+            parent,
+            start_ticks: 5,
+            ..own.clone()
+        };
+        foster.seen.insert(
+            parent,
+            Described {
+                name: "agent".into(),
+                start_ticks: 6,
+                ..own.clone()
+            },
+        );
+        assert_eq!(foster.has_taken_in(&table, 78, &older), Some(true));
+        let younger = Described {
+            start_ticks: 7,
+            ..older
+        };
+        assert_eq!(foster.has_taken_in(&table, 78, &younger), Some(false));
+        let outside = Described {
+            parent: 0,
+            ..younger.clone()
+        };
+        assert_eq!(foster.has_taken_in(&table, 78, &outside), None);
+        foster.nearest = Some(parent);
+        assert_eq!(foster.has_taken_in(&table, 78, &younger), Some(true));
+    }
+
+    #[test]
+    fn where_orphans_come_to_us_a_child_may_be_one() {
+        let table = ProcessTable::open().unwrap();
+        let own = table.describe(sys::current_pid()).unwrap();
+        let mut foster = Foster::unseen();
+        foster.to_us = true;
+        let child = Described {
+            parent: foster.own,
+            ..own
+        };
+        assert_eq!(foster.has_taken_in(&table, 78, &child), None);
+    }
+}

@@ -1,0 +1,112 @@
+//! Whether a process that a rule matched is somebody's: whose mark it carries, and whether that owner lives.
+
+use std::collections::HashSet;
+use std::os::unix::ffi::OsStrExt as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use crate::limit_mark;
+use crate::mark::{self, Mark, Token};
+use crate::reactor::Shared;
+use crate::recovery::{self, OwnerFate};
+use crate::report::LeftAloneReason;
+use crate::session::Life;
+use crate::sys::{self, Limits, ProcessTable};
+use crate::system_process::SystemProcess;
+
+/// What marks are compared with.
+#[derive(Debug)]
+pub(super) struct Owners {
+    shared: Arc<Shared>,
+    /// None where it is not known who we are.
+    owners: Option<Mutex<recovery::Owners>>,
+    /// The marks that this program carries itself: whoever has no others is no more theirs than we are.
+    inherited: HashSet<Token>,
+    own_limit: Option<crate::limit_mark::Pair>,
+}
+
+impl Owners {
+    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+        let own = match &shared.plan.owner {
+            Some(owner) => Some(owner.identity),
+            None => sys::own_identity(&shared.facilities).ok(),
+        };
+        let inherited = std::env::var_os(mark::VARIABLE)
+            .map(|value| Mark::parse(value.as_bytes()))
+            .unwrap_or_default();
+        Self {
+            shared: Arc::clone(shared),
+            owners: own.map(|own| Mutex::new(recovery::Owners::new(own, shared.facilities))),
+            inherited: inherited.tokens().cloned().collect(),
+            own_limit: sys::own_limit().ok(),
+        }
+    }
+
+    /// Why a process is to be left alone, if somebody lives whose it is, or may live. It is pinned.
+    pub(super) fn claim(
+        &self,
+        table: &ProcessTable,
+        process: &SystemProcess,
+    ) -> Option<LeftAloneReason> {
+        let value = process.env(mark::VARIABLE);
+        let mark = value.map(|value| Mark::parse(value.as_bytes()));
+        let mark = mark.unwrap_or_default();
+        let foreign = |token: &&Token| !self.inherited.contains(*token);
+        let tokens: Vec<&Token> = mark.tokens().filter(foreign).collect();
+        // The innermost first: that is the session that it was started in.
+        let named = tokens.iter().rev().find_map(|token| self.alive(token));
+        named.or_else(|| self.limit_claims(table, process.pid(), tokens.is_empty()))
+    }
+
+    /// What a token says against an end.
+    fn alive(&self, token: &Token) -> Option<LeftAloneReason> {
+        if token.registry == self.shared.plan.number {
+            // Life 0 is the mark of what is under no containment: of whatever lives under the number.
+            let of_it = |life: Life| token.life == Life(0) || token.life == life;
+            let mut lives = self.shared.gate.lives().into_iter();
+            let lives = lives.any(|(session, life)| session == token.session && of_it(life));
+            return lives.then_some(LeftAloneReason::InSession(token.session));
+        }
+        let Some(owners) = &self.owners else {
+            return Some(LeftAloneReason::OwnerNotKnown);
+        };
+        let mut owners = owners.lock().unwrap_or_else(PoisonError::into_inner);
+        match owners.of_token(token) {
+            OwnerFate::Alive => Some(LeftAloneReason::OwnerLives { pid: token.pid }),
+            OwnerFate::Dead => None,
+            OwnerFate::Doubtful(_) => Some(LeftAloneReason::OwnerNotKnown),
+        }
+    }
+
+    /// What the limit says against an end. On its own, without a token that names a dead owner, it never says that the owner
+    /// is dead.
+    fn limit_claims(
+        &self,
+        table: &ProcessTable,
+        pid: u32,
+        unnamed: bool,
+    ) -> Option<LeftAloneReason> {
+        let limits = match table.limits(pid) {
+            Limits::Refused => table.limits_by_file(pid),
+            limits @ (Limits::Read(_) | Limits::Gone) => limits,
+        };
+        let Limits::Read(limits) = limits else {
+            return None;
+        };
+        if let Some(own) = self.shared.plan.limit_mark {
+            let carried = own.read(limits);
+            let lives = self.shared.gate.lives();
+            let of = lives.iter().find(|(_, life)| own.value(*life) == carried);
+            if let Some(&(session, _)) = of {
+                return Some(LeftAloneReason::InSession(session));
+            }
+            if own.is_of_this_registry(carried) {
+                // Of a session of ours that is over.
+                return None;
+            }
+        }
+        let marked = self
+            .own_limit
+            .is_some_and(|own| limit_mark::marks(limits, own));
+        (unnamed && marked).then_some(LeftAloneReason::OwnerNotKnown)
+    }
+}

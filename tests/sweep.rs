@@ -1,0 +1,708 @@
+//! Sweeps: what a rule takes for an orphan is ended and confirmed, and nobody else is touched.
+//!
+//! Every rule here asks for the token of its own test besides: other tests, and other programs, have processes that look
+//! alike.
+
+mod support;
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::process::{Child, ChildStdin, ExitCode, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use procession::{
+    Containment, ErrorKind, EventKind, EventMask, LeftAloneReason, Limits, OrphanFate, OrphanRule,
+    ReaperOptions, Reason, Registry, Rung, Signal, SpawnOptions, StopPolicy, SurvivalCause,
+    SweepReport, SystemProcess,
+};
+use rustix::process::{Pid, Resource, Rlimit, getrlimit, set_child_subreaper, setrlimit};
+
+use support::adversary::{daemon, is_abandoned};
+use support::{
+    LONG_ENOUGH, Lines, Pinned, TOKEN, Works, argument, await_end_of_input, clean, drain,
+    eventually, host, ms, now, pipe, registry, role, role_of, say, start, status_field, test,
+};
+
+fn main() -> ExitCode {
+    support::main(
+        &[
+            test!(an_orphan_is_found_ended_and_told_of),
+            test!(an_orphan_is_found_ended_and_told_of).on_an_older_kernel(),
+            test!(what_looks_like_an_orphan_and_has_its_parent_is_left_alone),
+            test!(a_command_line_that_begins_alike_is_another),
+            test!(a_stubborn_orphan_is_escalated_as_the_policy_says),
+            test!(a_hundred_stubborn_orphans_take_one_grace),
+            test!(only_confirmed_deaths_are_counted),
+            test!(a_dry_run_says_what_would_be_ended_and_why),
+            test!(a_rule_for_everything_matches_neither_host_nor_ancestors_nor_what_is_registered),
+            test!(other_users_are_left_alone_unless_it_is_said).needs_root(),
+            test!(what_a_living_session_has_started_is_left_alone),
+            test!(what_a_session_left_that_is_over_is_an_orphan),
+            test!(the_processes_of_another_host_are_orphans_once_that_is_dead),
+            test!(an_orphan_under_a_subreaper_is_found),
+            test!(the_first_process_of_a_container_has_children_that_are_no_orphans).needs_root(),
+            test!(a_predicate_that_panics_matches_nobody_and_is_told),
+            test!(a_predicate_that_blocks_is_left_behind_and_the_sweep_goes_on),
+            test!(a_predicate_can_call_back_into_the_registry),
+            test!(megabytes_of_matching_command_lines_are_all_seen),
+            test!(few_descriptors_make_several_batches),
+            test!(limits_count_nothing_that_is_swept),
+            test!(two_sweeps_at_once_end_each_orphan_once),
+            test!(a_reaper_sweeps_in_each_pass),
+            test!(a_reaper_leaves_a_sweep_of_the_hosts_to_itself),
+            test!(the_trial_for_who_takes_in_orphans_leaves_nothing),
+            test!(after_a_shutdown_there_is_no_sweep),
+        ],
+        &[
+            role_of!(leaves),
+            role_of!(leaves_many),
+            role_of!(other_host),
+            role_of!(subreaper),
+            role_of!(first_process),
+            role_of!(sweeper),
+            role_of!(daemon),
+        ],
+    )
+}
+
+// ---- roles
+
+/// Starts another role, says its pid when that is ready, and exits: it is an orphan then.
+#[expect(
+    clippy::zombie_processes,
+    reason = "it outlives the role that starts it, on purpose"
+)]
+fn leaves() {
+    let mut command = role(&argument(0));
+    command.args(std::env::args().skip(3));
+    command.stdin(Stdio::inherit()).stdout(Stdio::piped());
+    let mut child = command.spawn().expect("a role can be started");
+    Lines::new(child.stdout.take().expect("its output is a pipe")).expect("ready");
+    say("ready");
+    say(child.id());
+}
+
+/// Copies itself so many times, with its long command line, and exits.
+fn leaves_many() {
+    let count: u32 = argument(0).parse().expect("a number");
+    for _ in 0..count {
+        if support::adversary::is_copy() {
+            say("copied");
+            support::adversary::linger();
+        }
+    }
+    say("ready");
+}
+
+/// A host with a registry of its own: starts a daemon in session 5, says its pid, and stays.
+fn other_host() {
+    let registry = registry();
+    let (output, writer) = pipe();
+    let mut command = role("daemon");
+    command.arg("leaves").stdout(Stdio::from(writer));
+    registry.spawn(5, &mut command).works();
+    drop(command);
+    let mut lines = Lines::new(output);
+    lines.expect("ready");
+    say("ready");
+    say(lines.line());
+    await_end_of_input();
+}
+
+/// Takes in orphans, has one, and starts a host that sweeps. Says what that says.
+fn subreaper() {
+    set_child_subreaper(Pid::from_raw(1)).expect("one may take in orphans");
+    let (mut child, control, mut lines) = host(role("leaves").arg("obedient"));
+    let orphan = lines.number();
+    child.wait().expect("it is our child");
+    let parent = status_field(orphan, "PPid").expect("it lives");
+    assert_eq!(parent, std::process::id().to_string());
+    let (mut child, sweeper, mut lines) = host(&mut role("sweeper"));
+    say("ready");
+    say(orphan);
+    for _ in 0..2 {
+        say(lines.line());
+    }
+    drop((sweeper, control));
+    child.wait().expect("it is our child");
+    await_end_of_input();
+}
+
+/// The first process of a pid namespace, with a session, a child of its own, and an orphan that came to it.
+fn first_process() {
+    assert_eq!(std::process::id(), 1);
+    let registry = registry();
+    let (member, _lines) = start(&registry, 1, &mut role("obedient"));
+    let (mut child, control, _its_lines) = host(&mut role("obedient"));
+    let (mut gone, _orphans, mut lines) = host(role("leaves").arg("obedient"));
+    let orphan = lines.number();
+    gone.wait().expect("it is our child");
+    assert_eq!(status_field(orphan, "PPid").as_deref(), Some("1"));
+    let report = registry.sweep(&abandoned("obedient")).works();
+    say("ready");
+    say(report.found());
+    say(registry
+        .sweep(&of_role("obedient").dry_run())
+        .works()
+        .found());
+    say(u32::from(member.try_wait().works().is_none()));
+    say(u32::from(child.try_wait().expect("our child").is_none()));
+    drop(control);
+    drop(registry);
+}
+
+/// A host that sweeps for abandoned obedient processes, and says how many it has found and ended.
+fn sweeper() {
+    let registry = registry();
+    let report = registry.sweep(&abandoned("obedient")).works();
+    say("ready");
+    say(report.found());
+    say(report.ended());
+}
+
+// ---- rules and orphans
+
+/// Whether a process is of this test, in this role.
+fn is_in_role(process: &SystemProcess, name: &str) -> bool {
+    let token = std::env::var_os(TOKEN).expect("a test has a token");
+    let role = format!("role:{name}");
+    process.args().get(1).is_some_and(|arg| *arg == *role) && process.env(TOKEN) == Some(token)
+}
+
+fn of_role(name: &'static str) -> OrphanRule {
+    OrphanRule::matching(name, move |process| is_in_role(process, name))
+}
+
+fn abandoned(name: &'static str) -> OrphanRule {
+    OrphanRule::reparented().and(of_role(name))
+}
+
+/// A process whose parent has gone.
+struct Orphan {
+    pinned: Pinned,
+    pid: u32,
+    /// What its input is connected to.
+    control: ChildStdin,
+}
+
+fn orphan(name: &str, args: &[&str]) -> Orphan {
+    let (mut child, control, mut lines) = host(role("leaves").arg(name).args(args));
+    let pid = lines.number();
+    child.wait().expect("it is our child");
+    let pinned = Pinned::open(pid).expect("it lives");
+    Orphan {
+        pinned,
+        pid,
+        control,
+    }
+}
+
+impl Orphan {
+    fn is_dead(&self) -> bool {
+        self.pinned.is_dead()
+    }
+
+    /// Ends it, for a test that was to leave it alone.
+    #[track_caller]
+    fn end(self) {
+        assert!(!self.is_dead(), "it was to be left alone");
+        self.pinned.kill();
+        assert!(self.pinned.dies_within(LONG_ENOUGH));
+    }
+}
+
+fn pids(report: &SweepReport) -> Vec<u32> {
+    let orphans = report.orphans().iter();
+    orphans.map(|orphan| orphan.process().pid()).collect()
+}
+
+#[track_caller]
+fn reason_for(report: &SweepReport, pid: u32) -> LeftAloneReason {
+    let left = report.left_alone().iter().find(|left| left.pid == pid);
+    left.unwrap_or_else(|| panic!("{pid} is not listed:\n{report}"))
+        .reason
+}
+
+fn end(mut child: Child) {
+    // It may have ended by itself.
+    child.kill().ok();
+    child.wait().expect("it is our child");
+}
+
+// ---- tests
+
+fn an_orphan_is_found_ended_and_told_of() {
+    let registry = registry();
+    let events = registry.subscribe_to(EventMask::ORPHANS);
+    let orphan = orphan("obedient", &["--session", "7"]);
+    let report = registry.sweep(&abandoned("obedient")).works();
+    assert!(orphan.is_dead(), "\n{report}");
+    assert_eq!((report.found(), report.ended()), (1, 1), "\n{report}");
+    assert!(report.is_clean() && !report.is_dry_run() && report.left_alone().is_empty());
+    let found = &report.orphans()[0];
+    assert_eq!(found.process().pid(), orphan.pid);
+    assert_eq!(found.why(), "reparented and obedient");
+    assert_eq!(found.fate(), OrphanFate::Ended(Rung::Signal(Signal::TERM)));
+    assert_eq!(found.process().is_reparented(), Some(true));
+    assert!(report.to_string().contains("reparented and obedient"));
+    let session = &report.sessions()[0];
+    assert_eq!(session.label(), Some("sweep"));
+    assert_eq!(session.reason(), Reason::Host);
+    let events = drain(&events);
+    assert_eq!(events.len(), 2);
+    assert!(matches!(events[0].kind(), EventKind::OrphanFound(who) if who.pid() == orphan.pid));
+    assert!(matches!(events[1].kind(), EventKind::OrphanEnded(who) if who.pid() == orphan.pid));
+    assert_eq!((events[0].session(), events[0].process()), (None, None));
+    let again = registry.sweep(&abandoned("obedient")).works();
+    assert_eq!(again.found(), 0, "\n{again}");
+}
+
+fn what_looks_like_an_orphan_and_has_its_parent_is_left_alone() {
+    let registry = registry();
+    // A child of this host that it has started without the registry, and one of another program's.
+    let (child, _input, _lines) = host(&mut role("obedient"));
+    let (keeper, control, mut lines) = host(&mut role("keeps-a-child"));
+    let kept = lines.number();
+    for name in ["obedient", "holder"] {
+        let report = registry.sweep(&abandoned(name)).works();
+        assert_eq!(report.found(), 0, "\n{report}");
+    }
+    let report = registry.sweep(&of_role("holder").dry_run()).works();
+    assert_eq!(pids(&report), [kept]);
+    assert_eq!(report.orphans()[0].process().is_reparented(), Some(false));
+    drop(control);
+    end(keeper);
+    end(child);
+}
+
+fn a_command_line_that_begins_alike_is_another() {
+    let registry = registry();
+    let ours = orphan("obedient", &["--session", "1"]);
+    let theirs = orphan("obedient", &["--session", "10"]);
+    let session_1 = OrphanRule::matching("session 1", |process| {
+        let args = process.args();
+        args.len() == 4 && args[2] == "--session" && args[3] == "1"
+    });
+    let rule = abandoned("obedient").and(session_1);
+    let report = registry.sweep(&rule).works();
+    assert_eq!(pids(&report), [ours.pid], "\n{report}");
+    assert!(ours.is_dead());
+    theirs.end();
+}
+
+fn a_stubborn_orphan_is_escalated_as_the_policy_says() {
+    let registry = registry();
+    let orphan = orphan("ignores-term", &[]);
+    let policy = StopPolicy::new()
+        .close_stdin(ms(50))
+        .signal(Signal::TERM, ms(100))
+        .kill();
+    let rule = abandoned("ignores-term").stop_policy(policy);
+    let report = registry.sweep(&rule).works();
+    assert!(orphan.is_dead(), "\n{report}");
+    assert_eq!(report.orphans()[0].fate(), OrphanFate::Ended(Rung::Kill));
+    assert!(report.took() >= ms(150), "\n{report}");
+}
+
+fn a_hundred_stubborn_orphans_take_one_grace() {
+    const COUNT: usize = 100;
+    let registry = registry();
+    let crowd = crowd(COUNT, "");
+    let policy = StopPolicy::new().wait(ms(500)).kill();
+    let report = registry
+        .sweep(&abandoned("leaves_many").stop_policy(policy))
+        .works();
+    assert_eq!((report.found(), report.ended()), (COUNT, COUNT));
+    assert_eq!(report.sessions().len(), 1);
+    assert!(report.took() < 10 * ms(500), "\n{report}");
+    crowd.assert_gone();
+}
+
+/// The predecessor counted a signal that it had sent as a process that was gone.
+fn only_confirmed_deaths_are_counted() {
+    let registry = registry();
+    let stuck = orphan("vfork-parent", &[]);
+    let obedient = orphan("vfork-parent", &[]);
+    drop(obedient.control);
+    eventually("its child in its memory is gone", || {
+        !stuck_in_vfork(obedient.pid)
+    });
+    let policy = StopPolicy::immediate().confirm_within(ms(300));
+    let report = registry
+        .sweep(&abandoned("vfork-parent").stop_policy(policy))
+        .works();
+    assert_eq!((report.found(), report.ended()), (2, 1), "\n{report}");
+    assert_eq!(report.survivors().len(), 1, "\n{report}");
+    assert_eq!(report.survivors()[0].pid, stuck.pid);
+    assert_eq!(report.survivors()[0].cause, SurvivalCause::Uninterruptible);
+    assert!(!report.is_clean() && report.to_string().contains("1 STILL ALIVE"));
+    assert!(!stuck.is_dead());
+    drop(stuck.control);
+    assert!(stuck.pinned.dies_within(LONG_ENOUGH));
+}
+
+/// Whether a process waits, uninterruptibly, for a child that runs in its memory.
+fn stuck_in_vfork(pid: u32) -> bool {
+    support::state(pid) == Some('D')
+}
+
+fn a_dry_run_says_what_would_be_ended_and_why() {
+    let registry = registry();
+    let events = registry.subscribe();
+    let orphan = orphan("obedient", &[]);
+    let rule = abandoned("obedient").and(!of_role("holder"));
+    let report = registry.sweep(&rule.dry_run()).works();
+    assert!(report.is_dry_run() && report.is_clean());
+    assert_eq!((report.found(), report.ended()), (1, 0));
+    let found = &report.orphans()[0];
+    assert_eq!(found.fate(), OrphanFate::WouldBeEnded);
+    assert_eq!(found.why(), "reparented and obedient and not holder");
+    let text = report.to_string();
+    assert!(
+        text.starts_with("sweep: 1 would be ended (dry run), of "),
+        "{text}"
+    );
+    assert!(drain(&events).is_empty() && report.sessions().is_empty());
+    orphan.end();
+}
+
+fn a_rule_for_everything_matches_neither_host_nor_ancestors_nor_what_is_registered() {
+    let registry = registry();
+    let (member, _lines) = start(&registry, 1, &mut role("obedient"));
+    let (stranger, _input, _its_lines) = host(&mut role("obedient"));
+    let everything = OrphanRule::matching("everything", |_| true).any_user();
+    let report = registry.sweep(&everything.dry_run()).works();
+    let all: HashSet<u32> = pids(&report).into_iter().collect();
+    assert!(all.contains(&stranger.id()), "\n{report}");
+    assert!(!all.contains(&member.pid()) && !all.contains(&1));
+    let mut ancestor = std::process::id();
+    while ancestor != 0 {
+        assert!(!all.contains(&ancestor), "{ancestor}\n{report}");
+        let parent = status_field(ancestor, "PPid").expect("it lives");
+        ancestor = parent.parse().expect("a pid");
+    }
+    for orphan in report.orphans() {
+        let process = orphan.process();
+        // The kernel's own have neither; and what has changed its user is somebody's all the same.
+        assert!(
+            !process.args().is_empty() || process.exe().is_some() || process.parent().is_some(),
+            "{process:?}"
+        );
+        assert_ne!(process.parent(), Some(2), "{process:?}");
+    }
+    assert!(report.looked_at() >= report.found());
+    end(stranger);
+}
+
+fn other_users_are_left_alone_unless_it_is_said() {
+    let registry = registry();
+    let other = orphan("changes-user", &["65534"]);
+    let rule = abandoned("changes-user");
+    let report = registry.sweep(&rule).works();
+    assert_eq!(report.found(), 0, "\n{report}");
+    assert!(!other.is_dead());
+    let policy = StopPolicy::immediate();
+    let report = registry.sweep(&rule.any_user().stop_policy(policy)).works();
+    assert_eq!(pids(&report), [other.pid], "\n{report}");
+    assert_eq!(report.orphans()[0].process().user(), 65534);
+    assert!(other.is_dead());
+}
+
+/// A daemon in a session of this registry.
+fn with_a_daemon(registry: &Registry, options: &SpawnOptions) -> (Pinned, u32, File) {
+    let (output, writer) = pipe();
+    let mut command = role("daemon");
+    command.arg("leaves").stdout(Stdio::from(writer));
+    let leader = registry.spawn_with(5, &mut command, options).works();
+    drop(command);
+    let mut lines = Lines::new(output.try_clone().expect("a descriptor"));
+    lines.expect("ready");
+    let pid = lines.number();
+    leader.wait().works();
+    (Pinned::open(pid).expect("it lives"), pid, output)
+}
+
+fn what_a_living_session_has_started_is_left_alone() {
+    let registry = registry();
+    let (daemon, pid, mut output) = with_a_daemon(&registry, &SpawnOptions::new());
+    let report = registry.sweep(&abandoned("daemon")).works();
+    assert_eq!(report.found(), 0, "\n{report}");
+    let reason = reason_for(&report, pid);
+    assert_eq!(reason, LeftAloneReason::InSession(5.into()));
+    assert!(!daemon.is_dead());
+    drop(clean(registry.end_session(5).works()));
+    assert!(is_abandoned(&mut output, LONG_ENOUGH));
+}
+
+fn what_a_session_left_that_is_over_is_an_orphan() {
+    let registry = registry();
+    // Whose descendants are no members.
+    let options = SpawnOptions::new().containment(Containment::Leader);
+    let (daemon, pid, mut output) = with_a_daemon(&registry, &options);
+    let report = registry.sweep(&abandoned("daemon")).works();
+    let reason = reason_for(&report, pid);
+    assert_eq!(reason, LeftAloneReason::InSession(5.into()));
+    drop(clean(registry.end_session(5).works()));
+    assert!(!daemon.is_dead());
+    let report = registry.sweep(&abandoned("daemon")).works();
+    assert_eq!((report.found(), report.ended()), (1, 1), "\n{report}");
+    assert!(daemon.is_dead() && is_abandoned(&mut output, LONG_ENOUGH));
+}
+
+fn the_processes_of_another_host_are_orphans_once_that_is_dead() {
+    let registry = registry();
+    let (mut other, _input, mut lines) = host(&mut role("other_host"));
+    let pid = lines.number();
+    let daemon = Pinned::open(pid).expect("it lives");
+    let report = registry.sweep(&abandoned("daemon")).works();
+    assert_eq!(report.found(), 0, "\n{report}");
+    let reason = reason_for(&report, pid);
+    assert_eq!(reason, LeftAloneReason::OwnerLives { pid: other.id() });
+    assert!(!daemon.is_dead());
+    // Dead, and a zombie until it is waited for.
+    other.kill().expect("it is our child");
+    eventually("it is dead", || support::state(other.id()) == Some('Z'));
+    let report = registry.sweep(&abandoned("daemon")).works();
+    assert_eq!((report.found(), report.ended()), (1, 1), "\n{report}");
+    assert!(daemon.is_dead());
+    other.wait().expect("it is our child");
+}
+
+/// The predecessor looked for a parent with the number 1, and missed these.
+fn an_orphan_under_a_subreaper_is_found() {
+    let (mut reaper, control, mut lines) = host(&mut role("subreaper"));
+    let orphan = lines.number();
+    let pinned = Pinned::open(orphan);
+    assert_eq!((lines.number(), lines.number()), (1, 1));
+    assert!(pinned.is_err() || pinned.is_ok_and(|pinned| pinned.is_dead()));
+    drop(control);
+    reaper.wait().expect("it is our child");
+}
+
+/// The predecessor ended its own active sessions where it was pid 1.
+fn the_first_process_of_a_container_has_children_that_are_no_orphans() {
+    let own = std::env::current_exe().expect("an executable has a path");
+    let mut command = std::process::Command::new("unshare");
+    command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
+    let (mut container, control, mut lines) = host(command.arg(own).arg("role:first_process"));
+    assert_eq!(lines.number(), 0, "reparented, as far as it can be told");
+    assert_eq!(
+        lines.number(),
+        2,
+        "the child and the orphan, by a rule that asks for less"
+    );
+    assert_eq!((lines.number(), lines.number()), (1, 1), "both live");
+    drop(control);
+    container.wait().expect("it is our child");
+}
+
+fn a_predicate_that_panics_matches_nobody_and_is_told() {
+    let registry = registry();
+    let broken = orphan("obedient", &["--broken"]);
+    let whole = orphan("obedient", &[]);
+    let fine = OrphanRule::matching("fine", |process| {
+        assert!(process.args().len() < 3, "on purpose");
+        true
+    });
+    let report = registry.sweep(&abandoned("obedient").and(fine)).works();
+    assert_eq!(pids(&report), [whole.pid], "\n{report}");
+    assert_eq!(
+        reason_for(&report, broken.pid),
+        LeftAloneReason::RulePanicked
+    );
+    assert!(whole.is_dead());
+    broken.end();
+}
+
+fn a_predicate_that_blocks_is_left_behind_and_the_sweep_goes_on() {
+    let registry = registry();
+    let first = orphan("obedient", &["--blocks"]);
+    let second = orphan("obedient", &[]);
+    let (release, released) = crossbeam();
+    let quick = OrphanRule::matching("quick", move |process| {
+        if process.args().len() > 2 {
+            // Until the test lets go of its end.
+            released.recv().ok();
+        }
+        true
+    });
+    let before = now();
+    let report = registry.sweep(&abandoned("obedient").and(quick)).works();
+    assert!(now() - before < LONG_ENOUGH);
+    assert_eq!(pids(&report), [second.pid], "\n{report}");
+    assert_eq!(reason_for(&report, first.pid), LeftAloneReason::RuleBlocked);
+    assert_eq!(report.not_looked_at(), 0);
+    drop(release);
+    first.end();
+}
+
+fn crossbeam() -> (
+    procession::channel::Sender<()>,
+    procession::channel::Receiver<()>,
+) {
+    procession::channel::bounded(0)
+}
+
+fn a_predicate_can_call_back_into_the_registry() {
+    let registry = registry();
+    let orphan = orphan("obedient", &[]);
+    let weak = registry.downgrade();
+    let asks = OrphanRule::matching("asks", move |process| {
+        let registry = weak.upgrade().expect("it lives");
+        let known = registry.processes().works();
+        known.iter().all(|info| info.pid != process.pid())
+    });
+    let report = registry.sweep(&abandoned("obedient").and(asks)).works();
+    assert_eq!(pids(&report), [orphan.pid], "\n{report}");
+}
+
+/// Copies of one orphan that ignore nothing, with a long command line.
+struct Copies(File);
+
+impl Copies {
+    fn assert_gone(mut self) {
+        assert!(is_abandoned(&mut self.0, LONG_ENOUGH));
+    }
+}
+
+fn crowd(count: usize, padding: &str) -> Copies {
+    let (output, writer) = pipe();
+    let mut command = role("leaves_many");
+    command
+        .arg(count.to_string())
+        .arg(padding)
+        .stdout(Stdio::from(writer));
+    let mut parent = command.spawn().expect("a role can be started");
+    drop(command);
+    parent.wait().expect("it is our child");
+    let mut lines = Lines::new(output.try_clone().expect("a descriptor"));
+    for _ in 0..=count {
+        lines.line();
+    }
+    Copies(output)
+}
+
+/// The predecessor read the output of `ps` up to a megabyte, and saw nothing of what was longer.
+fn megabytes_of_matching_command_lines_are_all_seen() {
+    const COUNT: usize = 600;
+    let registry = registry();
+    let crowd = crowd(COUNT, &"x".repeat(4096));
+    let seen = Arc::new(AtomicUsize::new(0));
+    let counted = Arc::clone(&seen);
+    let counts = OrphanRule::matching("counts", move |process| {
+        counted.fetch_add(process.command_line().len(), Ordering::SeqCst);
+        true
+    });
+    let rule = abandoned("leaves_many").and(counts);
+    let report = registry
+        .sweep(&rule.stop_policy(StopPolicy::immediate()))
+        .works();
+    assert_eq!((report.found(), report.ended()), (COUNT, COUNT));
+    assert!(report.is_clean() && report.not_looked_at() == 0);
+    assert!(seen.load(Ordering::SeqCst) > 2 << 20);
+    crowd.assert_gone();
+}
+
+fn few_descriptors_make_several_batches() {
+    const COUNT: usize = 200;
+    let registry = registry();
+    let crowd = crowd(COUNT, "");
+    let before = getrlimit(Resource::Nofile);
+    let few = Rlimit {
+        current: Some(64),
+        maximum: before.maximum,
+    };
+    setrlimit(Resource::Nofile, few).expect("a limit may be lowered");
+    let rule = abandoned("leaves_many").stop_policy(StopPolicy::immediate());
+    let report = registry.sweep(&rule);
+    setrlimit(Resource::Nofile, before).expect("and raised again");
+    let report = report.works();
+    assert_eq!((report.found(), report.ended()), (COUNT, COUNT));
+    assert!(report.sessions().len() > 2, "\n{report}");
+    crowd.assert_gone();
+}
+
+fn limits_count_nothing_that_is_swept() {
+    let registry = Registry::builder()
+        .limits(Limits::NONE.processes(1).processes_per_session(1))
+        .build()
+        .works();
+    let orphans = [(); 3].map(|()| orphan("obedient", &[]));
+    let report = registry.sweep(&abandoned("obedient")).works();
+    assert_eq!(report.ended(), 3, "\n{report}");
+    assert!(orphans.iter().all(Orphan::is_dead));
+    drop(start(&registry, 1, &mut role("obedient")));
+}
+
+fn two_sweeps_at_once_end_each_orphan_once() {
+    let registry = registry();
+    let orphans = [(); 8].map(|()| orphan("obedient", &[]));
+    let sweep = || registry.sweep(&abandoned("obedient")).works();
+    let (one, other) = std::thread::scope(|scope| {
+        let one = scope.spawn(sweep);
+        let other = scope.spawn(sweep);
+        (
+            one.join().expect("it works"),
+            other.join().expect("it works"),
+        )
+    });
+    assert!(orphans.iter().all(Orphan::is_dead), "\n{one}\n{other}");
+    assert_eq!(one.ended() + other.ended(), 8, "\n{one}\n{other}");
+}
+
+fn a_reaper_sweeps_in_each_pass() {
+    let registry = registry();
+    let rule = abandoned("obedient");
+    let policy = StopPolicy::new().signal(Signal::INT, LONG_ENOUGH).kill();
+    let options = ReaperOptions::every(Duration::MAX)
+        .sweep(rule)
+        .stop_policy(policy);
+    // Nothing is known of the sessions: that is no reason not to sweep.
+    let reaper = registry.start_reaper(options, || None::<Vec<u64>>).works();
+    reaper.run_now().works();
+    let orphan = orphan("obedient", &[]);
+    let report = reaper.run_now().works();
+    assert!(report.skipped() && report.sweep_error().is_none());
+    let swept = report.swept().expect("it has a rule");
+    assert_eq!(swept.ended(), 1, "\n{report}");
+    assert_eq!(
+        swept.orphans()[0].fate(),
+        OrphanFate::Ended(Rung::Signal(Signal::INT))
+    );
+    assert_eq!(swept.sessions()[0].reason(), Reason::Reaper);
+    assert!(orphan.is_dead());
+}
+
+fn a_reaper_leaves_a_sweep_of_the_hosts_to_itself() {
+    let registry = registry();
+    let orphan = orphan("ignores-term", &[]);
+    let strict = ReaperOptions::every(ms(5)).stop_policy(StopPolicy::immediate());
+    let _reaper = registry
+        .start_reaper(strict, || Some(Vec::<u64>::new()))
+        .works();
+    let patient = StopPolicy::new().signal(Signal::TERM, ms(300)).kill();
+    let rule = abandoned("ignores-term").stop_policy(patient);
+    let report = registry.sweep(&rule).works();
+    assert!(report.took() >= ms(300), "\n{report}");
+    assert_eq!(report.sessions()[0].reason(), Reason::Host);
+    assert!(orphan.is_dead());
+}
+
+fn the_trial_for_who_takes_in_orphans_leaves_nothing() {
+    let registry = registry();
+    let nobody = OrphanRule::matching("nobody", |_| false);
+    for _ in 0..20 {
+        let report = registry.sweep(&nobody).works();
+        assert_eq!(report.found(), 0);
+    }
+    assert_eq!(support::children(), [0; 0]);
+}
+
+fn after_a_shutdown_there_is_no_sweep() {
+    let registry = registry();
+    registry.shutdown().works();
+    let error = registry.sweep(&abandoned("obedient")).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ShutDown);
+}
