@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, mpsc};
 use std::time::Duration;
 
 use procession::{
-    ErrorKind, EventKind, EventMask, How, Reaper, ReaperOptions, ReaperReport, Reason, Registry,
-    Rung, SessionId, SessionOptions, Signal, SkipReason, StopPolicy, Subscription,
+    ErrorKind, Event, EventKind, EventMask, How, Reaper, ReaperOptions, ReaperReport, Reason,
+    Registry, Rung, SessionId, SessionOptions, Signal, SkipReason, StopPolicy, Subscription,
 };
 
 use support::{
@@ -71,10 +71,16 @@ fn passes(registry: &Registry) -> Subscription {
 #[track_caller]
 fn next_pass(events: &Subscription) -> ReaperReport {
     let event = events.receiver().recv_timeout(LONG_ENOUGH);
-    match event.expect("a pass").kind() {
-        EventKind::ReaperPassed(report) => report.clone(),
-        other => panic!("asked for passes, and got {other}"),
-    }
+    pass(&event.expect("a pass"))
+}
+
+/// The pass that an event is about.
+#[track_caller]
+fn pass(event: &Event) -> ReaperReport {
+    let EventKind::ReaperPassed(report) = event.kind() else {
+        panic!("about no pass: {event}");
+    };
+    report.clone()
 }
 
 fn lives(registry: &Registry) -> Vec<u64> {
@@ -197,21 +203,12 @@ fn an_iterator_that_panics_is_a_callback_that_does() {
     assert_eq!(lives(&registry), [1]);
 }
 
-/// The answers of a callback that blocks until it is given one.
-fn on_demand() -> (
-    mpsc::Sender<Option<Vec<u64>>>,
-    impl FnMut() -> Option<Vec<u64>> + Send,
-) {
-    let (answer, answers) = mpsc::channel();
-    let callback = move || answers.recv().unwrap_or(None);
-    (answer, callback)
-}
-
 fn a_callback_that_blocks_skips_passes_and_its_answer_counts_in_the_end() {
     let registry = registry();
     let events = passes(&registry);
     drop(start(&registry, 1, &mut role("obedient")));
-    let (answer, callback) = on_demand();
+    let (answer, answers) = mpsc::channel::<Option<Vec<u64>>>();
+    let callback = move || answers.recv().unwrap_or(None);
     let reaper = registry.start_reaper(ms(30), callback).works();
     for _ in 0..3 {
         let report = next_pass(&events);
@@ -567,10 +564,7 @@ fn a_pass_is_published_before_its_report_is_handed_out() {
     let report = reaper.run_now().works();
     let events = drain(&events);
     let last = events.last().expect("there are some");
-    match last.kind() {
-        EventKind::ReaperPassed(published) => assert_eq!(published.pass(), report.pass()),
-        other => panic!("not the last: {other}"),
-    }
+    assert_eq!(pass(last).pass(), report.pass());
     assert_eq!((last.session(), last.process()), (None, None));
     assert!(
         last.to_string()

@@ -184,7 +184,7 @@ struct Orphan {
     pinned: Pinned,
     pid: u32,
     /// What its input is connected to.
-    control: ChildStdin,
+    _control: ChildStdin,
 }
 
 fn orphan(name: &str, args: &[&str]) -> Orphan {
@@ -195,7 +195,7 @@ fn orphan(name: &str, args: &[&str]) -> Orphan {
     Orphan {
         pinned,
         pid,
-        control,
+        _control: control,
     }
 }
 
@@ -323,29 +323,29 @@ fn a_hundred_stubborn_orphans_take_one_grace() {
 /// The predecessor counted a signal that it had sent as a process that was gone.
 fn only_confirmed_deaths_are_counted() {
     let registry = registry();
-    let stuck = orphan("vfork-parent", &[]);
-    let obedient = orphan("vfork-parent", &[]);
-    drop(obedient.control);
-    eventually("its child in its memory is gone", || {
-        !stuck_in_vfork(obedient.pid)
-    });
+    let held = orphan("obedient", &[]);
+    let free = orphan("obedient", &[]);
+    let mut command = role("tracer");
+    command.args([held.pid.to_string(), "before-exit".to_owned()]);
+    let (mut tracer, control, _lines) = host(&mut command);
     let policy = StopPolicy::immediate().confirm_within(ms(300));
+    let events = registry.subscribe_to(EventMask::ORPHANS);
     let report = registry
-        .sweep(&abandoned("vfork-parent").stop_policy(policy))
+        .sweep(&abandoned("obedient").stop_policy(policy))
         .works();
     assert_eq!((report.found(), report.ended()), (2, 1), "\n{report}");
     assert_eq!(report.survivors().len(), 1, "\n{report}");
-    assert_eq!(report.survivors()[0].pid, stuck.pid);
-    assert_eq!(report.survivors()[0].cause, SurvivalCause::Uninterruptible);
+    assert_eq!(report.survivors()[0].pid, held.pid);
+    let cause = SurvivalCause::Traced { by: tracer.id() };
+    assert_eq!(report.survivors()[0].cause, cause);
     assert!(!report.is_clean() && report.to_string().contains("1 STILL ALIVE"));
-    assert!(!stuck.is_dead());
-    drop(stuck.control);
-    assert!(stuck.pinned.dies_within(LONG_ENOUGH));
-}
-
-/// Whether a process waits, uninterruptibly, for a child that runs in its memory.
-fn stuck_in_vfork(pid: u32) -> bool {
-    support::state(pid) == Some('D')
+    assert!(free.is_dead() && !held.is_dead());
+    let ended = |kind: &EventKind| matches!(kind, EventKind::OrphanEnded(_));
+    let told = drain(&events);
+    assert_eq!(told.iter().filter(|event| ended(event.kind())).count(), 1);
+    drop(control);
+    assert!(tracer.wait().expect("our child").success());
+    assert!(held.pinned.dies_within(LONG_ENOUGH));
 }
 
 fn a_dry_run_says_what_would_be_ended_and_why() {
