@@ -23,6 +23,7 @@ fn main() -> ExitCode {
             test!(job_runner_ends_all_jobs_when_one_fails),
             test!(job_runner_ends_a_job_that_takes_too_long_and_keeps_what_it_said),
             test!(job_runner_leaves_its_jobs_time_after_one_interrupt_and_none_after_two),
+            test!(agent_host_ends_what_it_left_when_it_was_killed),
             test!(restart_waits_longer_each_time_and_gives_up),
             test!(process_tree_leaves_nobody_and_says_what_each_tier_leaves),
         ],
@@ -236,6 +237,27 @@ fn job_runner_leaves_its_jobs_time_after_one_interrupt_and_none_after_two() {
     ] {
         assert!(text.contains(what), "no {what:?} in:\n{text}");
     }
+}
+
+fn agent_host_ends_what_it_left_when_it_was_killed() {
+    let wanted = [
+        "nothing is left of an earlier run",
+        "conversation 42 is open",
+        "session 1 \"conversation 1\" (reaper): clean",
+        "/proc: 4 processes of it alive",
+        "killed with SIGKILL",
+        "/proc: 4 processes of it alive",
+        "started again",
+        "sweep: 2 found, 2 ended",
+        "reparented and of our conversations",
+        "nothing is left of an earlier run",
+        "/proc: 0 processes of it alive",
+        "conversation 10 is open",
+        "session 10 \"conversation 10\" (shutdown): clean",
+        "closed, clean",
+        "/proc: 0 processes of it alive []",
+    ];
+    says("agent_host", &[], 0, &wanted);
 }
 
 fn restart_waits_longer_each_time_and_gives_up() {
