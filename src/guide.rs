@@ -1,7 +1,7 @@
 //! For embedders: seven hosts, and what each of them wants from this crate.
 //!
-//! This page holds no code of the library. `examples/stdio_server.rs`, `examples/job_runner.rs` and
-//! `examples/restart.rs` are whole small hosts to begin from; what follows is what differs from host to host, and
+//! This page holds no code of the library. `examples/stdio_server.rs`, `examples/job_runner.rs`, `examples/restart.rs` and
+//! `examples/agent_host.rs` are whole small hosts to begin from; what follows is what differs from host to host, and
 //! what goes wrong if a host does not know it.
 //!
 //! | host | session | tier | policy | pipes |
@@ -91,6 +91,56 @@
 //! # }
 //! ```
 //!
+//! # Orphans
+//!
+//! There are three kinds, and each has its own answer.
+//!
+//! * *The host lives, the session is not needed any more*, and somebody forgot to end it. A
+//!   [reaper](Registry::start_reaper) asks the host from time to time which sessions are, and ends the others. Name a
+//!   session in the host's table first and begin it then.
+//! * *The host is dead*, killed with SIGKILL perhaps, and could end nothing.
+//! * *Nothing is known of it*: it carries no mark, or the mark of nobody who lives. For these two there are
+//!   [sweeps](Registry::sweep) by a rule, at the start of a host and in each pass of its reaper.
+//!
+//! A rule of old is "its parent is pid 1, and its command line contains the name of our server". It ends strangers: an
+//! editor with that name in a file's path, the server of another user's host, session 10 for session 1. It misses
+//! orphans that came to a subreaper (`systemd --user`, `tini`) instead of pid 1. And where the host itself is pid 1, in a
+//! container, it ends all that the host has just started. The same, so that none of this happens:
+//!
+//! ```
+//! use procession::{OrphanRule, Registry, Signal, StopPolicy, SystemProcess};
+//! use std::time::Duration;
+//!
+//! /// What this host starts, and nothing else: each argument is compared as a whole.
+//! fn is_our_server(process: &SystemProcess) -> bool {
+//!     let args = process.args();
+//!     args.len() == 3
+//!         && args[0] == "/opt/agent/server"
+//!         && args[1] == "--session"
+//!         && args[2].to_str().is_some_and(|number| number.parse::<u64>().is_ok())
+//! }
+//!
+//! # fn main() -> Result<(), Box<dyn std::error::Error>> {
+//! let registry = Registry::new()?;
+//! let rule = OrphanRule::reparented() // to pid 1 or to a subreaper; never where that cannot be told
+//!     .and(OrphanRule::matching("our server", is_our_server))
+//!     .stop_policy(StopPolicy::new().signal(Signal::TERM, Duration::from_secs(2)));
+//!
+//! // First what would be ended, and why; then, if that is what was meant, the end.
+//! println!("{}", registry.sweep(&rule.clone().dry_run())?);
+//! let report = registry.sweep(&rule)?;
+//! assert!(report.is_clean(), "{report}");
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! What a rule matches is left alone all the same if it belongs to somebody: to a session that lives, of this registry or
+//! of another program that does. It is ended like a session: by a ladder, through a pidfd, and counted when the kernel says
+//! that it is dead.
+//!
+//! `examples/agent_host.rs` is a host with numbered conversations, a reaper and a sweep at its start, that is killed and
+//! started again.
+//!
 //! # An MCP client
 //!
 //! A server for each conversation, which speaks line by line over its pipes and leaves when its input ends.
@@ -166,7 +216,8 @@
 //!   anew. What its processes do does not count as use.
 //! * [`SessionOptions::max_processes`] for one that starts too much. Descendants are not counted.
 //! * [`Registry::end_sessions_except`] with the workspaces that the host still knows. The sessions are listed before
-//!   the first of them is asked for, so that one which begins meanwhile is not ended.
+//!   the first of them is asked for, so that one which begins meanwhile is not ended. [`Registry::start_reaper`] does
+//!   that from time to time, and sweeps for [orphans](#orphans).
 //! * An interactive command at the host's terminal: [`SpawnOptions::containment`]`(Containment::Leader)`. In a group
 //!   of its own it would be stopped at its first read from the terminal. The price: what it leaves behind is not
 //!   ended with it.

@@ -40,6 +40,7 @@
 //! | write to a child | [`Process::stdin`], which the ladder can close under its writers |
 //! | keep what a child says | [`Process::collect_output`] |
 //! | bound what is started | [`Limits`], [`SpawnOptions::slot_timeout`] |
+//! | end what nobody needs any more, and orphans | [`Registry::start_reaper`], [`Registry::sweep`] by an [`OrphanRule`] |
 //! | look | [`Registry::processes`], [`Registry::sessions`], [`Registry::last_report`] |
 //! | end what an earlier run left | [`Registry::recover`], best with a [`Builder::ledger`] |
 //! | let a process go | [`Process::detach`], [`OnDrop::Detach`] |
