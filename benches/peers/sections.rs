@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use benches::kids::Idlers;
 use benches::stats::Samples;
 use benches::table::{Table, Target, micros, millis, ratio};
 use benches::worker::{Measured, Spec, Worker, measure};
@@ -451,4 +452,48 @@ pub(super) fn one(run: &Run) -> Outcome<Vec<Target>> {
         leader.median() - by_hand.median(),
         0.3,
     )])
+}
+
+pub(super) fn sweep(run: &Run) -> Outcome<Vec<Target>> {
+    const PROCESSES: usize = 5000;
+    println!("sweep: once over {PROCESSES} processes, for a rule that matches none of them");
+    // Theirs is what the ways look at: nobody of them has to start its own.
+    let idlers = Idlers::new()?;
+    let mut crowd = Vec::new();
+    for _ in 0..PROCESSES {
+        crowd.push(idlers.child_of(run.child)?.command().spawn()?);
+    }
+    let specs = [
+        "sweep/read-stat",
+        "sweep/procession-reparented",
+        "sweep/read-all",
+        "sweep/procession-all",
+        "sweep/ps",
+        "sweep/sysinfo",
+    ]
+    .map(|way| Spec::among(way, PROCESSES));
+    let measured = measure(&specs, 8 * run.rounds, run.child);
+    drop(idlers);
+    for mut child in crowd {
+        child.wait()?;
+    }
+    let measured = measured?;
+    println!("{}", compare(&specs, &measured, 2, millis));
+    let [stat, reparented, all, ours, ps, sysinfo] = measured.samples.as_slice() else {
+        return Err("no samples".into());
+    };
+    Ok(vec![
+        times(
+            "a sweep of the reparented, over reading what it needs",
+            medians(reparented, stat),
+            1.3,
+        ),
+        times(
+            "a sweep of all, over reading what it needs",
+            medians(ours, all),
+            1.3,
+        ),
+        times("a sweep of all, over ps", medians(ours, ps), 1.0),
+        times("a sweep of all, over sysinfo", medians(ours, sysinfo), 1.0),
+    ])
 }

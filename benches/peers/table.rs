@@ -24,7 +24,7 @@ struct Run {
 
 type Section = fn(&Run) -> Outcome<Vec<Target>>;
 
-const SECTIONS: [(&str, Section); 9] = [
+const SECTIONS: [(&str, Section); 10] = [
     ("wait", sections::wait),
     ("event", sections::event),
     ("crowd", sections::crowd),
@@ -34,6 +34,7 @@ const SECTIONS: [(&str, Section); 9] = [
     ("launch", sections::launch),
     ("one", sections::one),
     ("tree", tree::tree),
+    ("sweep", sections::sweep),
 ];
 
 fn main() -> ExitCode {

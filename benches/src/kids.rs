@@ -37,12 +37,21 @@ impl Kid {
     fn new(mode: &'static str, stdin: impl Into<Stdio>, stdout: impl Into<Stdio>) -> Outcome<Self> {
         let program =
             std::env::var_os(CHILD).ok_or("the child's path is not in the environment")?;
-        Ok(Self {
+        Ok(Self::of(program, mode, stdin, stdout))
+    }
+
+    fn of(
+        program: impl Into<PathBuf>,
+        mode: &'static str,
+        stdin: impl Into<Stdio>,
+        stdout: impl Into<Stdio>,
+    ) -> Self {
+        Self {
             program: program.into(),
             mode,
             stdin: stdin.into(),
             stdout: stdout.into(),
-        })
+        }
     }
 
     pub fn command(self) -> Command {
@@ -131,6 +140,12 @@ impl Idlers {
         let (said, stdout) = pipe()?;
         let mode = if half { "tree-half" } else { "tree" };
         Ok((Kid::new(mode, self.stdin.try_clone()?, stdout)?, said))
+    }
+
+    /// The same for the bench itself, where the environment does not say which program it is.
+    pub fn child_of(&self, program: &str) -> Outcome<Kid> {
+        let stdin = self.stdin.try_clone()?;
+        Ok(Kid::of(program, "idle", stdin, Stdio::null()))
     }
 
     /// The same, and the pipe on which it says that it is up.

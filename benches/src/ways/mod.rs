@@ -5,6 +5,7 @@ mod grace;
 mod kill_all;
 mod launch;
 mod spawn;
+mod sweep;
 pub mod tree;
 mod wait;
 mod watch;
@@ -27,6 +28,7 @@ pub fn find(name: &str, children: usize) -> Outcome<Sample> {
         "launch" => launch::find(way),
         "threads" => launch::crowded(way, children),
         "one" => end_one::find(way),
+        "sweep" => sweep::find(way, children),
         "stubborn/kill" => kill_all::find(way, children),
         "stubborn/tree" => tree::find(way),
         "stubborn/stall" => tree::stall(way),
