@@ -1,6 +1,7 @@
 //! Who takes in the orphans here, and whether a process is one of them.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::io;
 
 use crate::sys::{self, Described, Facilities, ProcessTable};
@@ -59,10 +60,10 @@ impl Foster {
             return Some(true);
         }
         let parent = self.look(table, child.parent).ok()?;
-        if parent.start_ticks > child.start_ticks || is_known_for_it(&parent) {
+        if parent.start_ticks > child.start_ticks || is_known_for_it(parent) {
             return Some(true);
         }
-        Some(is_of_another_session(table, pid, child, &parent))
+        Some(is_of_another_session(table, pid, child, parent))
     }
 
     /// Looks at every parent afresh from here on.
@@ -70,13 +71,11 @@ impl Foster {
         self.seen.clear();
     }
 
-    fn look(&mut self, table: &ProcessTable, pid: u32) -> io::Result<Described> {
-        if let Some(seen) = self.seen.get(&pid) {
-            return Ok(seen.clone());
+    fn look(&mut self, table: &ProcessTable, pid: u32) -> io::Result<&Described> {
+        match self.seen.entry(pid) {
+            Entry::Occupied(seen) => Ok(seen.into_mut()),
+            Entry::Vacant(unseen) => Ok(unseen.insert(table.outline(pid)?)),
         }
-        let described = table.describe(pid)?;
-        self.seen.insert(pid, described.clone());
-        Ok(described)
     }
 }
 

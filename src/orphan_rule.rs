@@ -204,6 +204,8 @@ impl Not for OrphanRule {
     type Output = Self;
 
     /// Those that it does not match. What the rule says besides (users, policy, dry run) stays.
+    ///
+    /// `!` comes last: `!a.or(b)` is `!(a.or(b))`.
     fn not(self) -> Self {
         Self {
             node: Arc::new(Node::Not(self.node)),
@@ -386,7 +388,7 @@ mod tests {
         let orphan = process().with_reparented(true);
         let rule = OrphanRule::reparented().and(says("a", false).or(says("b", true)));
         assert_eq!(why(&rule, &orphan).as_deref(), Some("reparented and b"));
-        let rule = says("a", true).and(!says("b", false).or(says("c", false)));
+        let rule = says("a", true).and((!says("b", false)).or(says("c", false)));
         assert_eq!(why(&rule, &orphan).as_deref(), Some("a and not b"));
         assert_eq!(rule.to_string(), "a and (not b or c)");
     }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::sys::ProcessFacts;
+use crate::sys::{Environ, ProcessFacts};
 
 /// A process of the system, read after its identity was pinned.
 ///
@@ -42,7 +42,7 @@ pub struct SystemProcess {
     pub(crate) exe: Option<PathBuf>,
     pub(crate) user: u32,
     pub(crate) age: Duration,
-    pub(crate) environ: Vec<(OsString, OsString)>,
+    pub(crate) environ: Environ,
     pub(crate) reparented: Option<bool>,
 }
 
@@ -71,7 +71,7 @@ impl SystemProcess {
             exe: None,
             user: 0,
             age: Duration::ZERO,
-            environ: Vec::new(),
+            environ: Environ::default(),
             reparented: None,
         }
     }
@@ -107,7 +107,7 @@ impl SystemProcess {
     /// Adds a variable to the environment, for a host's tests.
     #[must_use]
     pub fn with_env(mut self, key: impl Into<OsString>, value: impl Into<OsString>) -> Self {
-        self.environ.push((key.into(), value.into()));
+        self.environ.push(&key.into(), &value.into());
         self
     }
 
@@ -185,9 +185,9 @@ impl SystemProcess {
     /// A variable of the environment that it was started with; the first, if there are several of
     /// the name.
     pub fn env(&self, key: &str) -> Option<OsString> {
-        let mut environ = self.environ.iter();
-        let (_, value) = environ.find(|(name, _)| name == key)?;
-        Some(value.clone())
+        let mut environ = self.environ.variables();
+        let (_, value) = environ.find(|(name, _)| *name == key)?;
+        Some(value.to_owned())
     }
 }
 
@@ -203,7 +203,7 @@ impl fmt::Debug for SystemProcess {
             environ,
             reparented,
         } = self;
-        let variables: Vec<_> = environ.iter().map(|(name, _)| name).collect();
+        let variables: Vec<_> = environ.variables().map(|(name, _)| name).collect();
         f.debug_struct("SystemProcess")
             .field("pid", pid)
             .field("parent", parent)

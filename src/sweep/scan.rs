@@ -144,7 +144,7 @@ impl Scanner {
 
     fn look(&mut self, pid: u32) -> Looked {
         let scan = Arc::clone(&self.scan);
-        let described = match scan.table.describe(pid) {
+        let described = match scan.table.outline(pid) {
             Ok(described) => described,
             Err(error) if is_starved(&error) => return Looked::Starved,
             // Gone since it was listed, or hidden.
@@ -182,7 +182,7 @@ impl Scanner {
     ) -> Looked {
         let scan = Arc::clone(&self.scan);
         let pid = pin.pid();
-        let read = match scan.table.read_process(pid) {
+        let read = match scan.table.read_process(&pin, &scan.shared.facilities) {
             Ok(read) => read,
             Err(error) if is_starved(&error) => return Looked::Starved,
             Err(error) if sys::is_gone(&error) => return Looked::Nothing,

@@ -126,6 +126,6 @@ pub(crate) use unix::{
     lifeline, nap, null_device, own_group, own_rights, own_user, peek_child, pipe, set_nonblocking,
 };
 pub(crate) use vocabulary::{
-    ChildState, Described, Limits, Look, OwnerIdentity, ProcessFacts, Ready, Relation, Woken,
-    Writable,
+    ChildState, Described, Environ, Limits, Look, OwnerIdentity, ProcessFacts, Ready, Relation,
+    Woken, Writable,
 };

@@ -1,8 +1,9 @@
 //! The answers that every back end gives: plain values, without a descriptor among them.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -142,9 +143,36 @@ pub(crate) struct ProcessFacts {
     /// How long ago it was born, in clock ticks of usually 10 ms.
     pub(crate) age: Duration,
     /// Its environment as it was at exec, unless it wrote over it; empty where that is not ours to read.
-    pub(crate) environ: Vec<(OsString, OsString)>,
+    pub(crate) environ: Environ,
     /// The state letter of the kernel: R, S, D, T, t, Z, X, I.
     pub(crate) state: char,
+}
+
+/// An environment as the kernel shows it: most of them are read and never looked into.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Environ(Vec<u8>);
+
+impl Environ {
+    /// Of variables that each end with a NUL.
+    pub(crate) fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// Adds a variable behind the others.
+    pub(crate) fn push(&mut self, name: &OsStr, value: &OsStr) {
+        let parts = [name.as_bytes(), b"=", value.as_bytes(), b"\0"];
+        self.0.extend(parts.concat());
+    }
+
+    /// Names and values. What has no name, because a program wrote over it, is left out; a name may begin with an equals
+    /// sign.
+    pub(crate) fn variables(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {
+        self.0.split(|byte| *byte == 0).filter_map(|variable| {
+            let equals = variable.iter().skip(1).position(|byte| *byte == b'=')? + 1;
+            let (name, value) = variable.split_at(equals);
+            Some((OsStr::from_bytes(name), OsStr::from_bytes(&value[1..])))
+        })
+    }
 }
 
 /// What could be learned of a process's limit of file locks.

@@ -88,6 +88,20 @@ pub(super) fn parent_and_user(pidfd: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
     Ok((info.parent, user))
 }
 
+/// The real user of a process that was not reaped.
+///
+/// # Errors
+///
+/// Those of [`parent`].
+pub(super) fn real_user(pidfd: BorrowedFd<'_>) -> io::Result<u32> {
+    let info = ask(pidfd, CREDS)?;
+    if info.mask & CREDS == 0 {
+        return Err(Errno::SRCH.into());
+    }
+    let [user, ..] = info.credentials;
+    Ok(user)
+}
+
 fn ask(pidfd: BorrowedFd<'_>, mask: u64) -> io::Result<PidfdInfo> {
     let mut info = PidfdInfo {
         mask,

@@ -181,20 +181,6 @@ pub(super) fn parse_list(list: &[u8]) -> Vec<OsString> {
     })
 }
 
-/// Splits an environment into names and values. What has no name, because a program wrote over it, is left out; a name
-/// may begin with an equals sign.
-pub(super) fn parse_environ(environ: &[u8]) -> Vec<(OsString, OsString)> {
-    environ
-        .split(|byte| *byte == 0)
-        .filter_map(|variable| {
-            let equals = variable.iter().skip(1).position(|byte| *byte == b'=')? + 1;
-            let (name, value) = variable.split_at(equals);
-            let owned = |bytes: &[u8]| OsString::from_vec(bytes.to_vec());
-            Some((owned(name), owned(&value[1..])))
-        })
-        .collect()
-}
-
 /// Parses the 32 digits of `/proc/sys/kernel/random/boot_id`, which hyphens divide.
 pub(super) fn parse_boot_id(id: &[u8]) -> Option<u128> {
     let digits: Vec<u8> = id
@@ -224,6 +210,7 @@ fn one_letter(word: &str) -> Option<char> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::vocabulary::Environ;
     use proptest::prelude::*;
 
     const STAT: &str = " S 17 4321 4321 0 -1 4194560 123 0 0 0 1 2 0 0 20 0 1 0 987654 2727936 223 \
@@ -366,9 +353,9 @@ mod tests {
     #[test]
     fn an_environment_is_names_and_values_and_the_rest_is_left_out() {
         let environ = b"A=1\0B=\0C=x=y\0rubbish\0\0==::=\0=\0D=\xff\0E=5";
-        let found = parse_environ(environ);
-        let text: Vec<_> = found
-            .iter()
+        let environ = Environ::new(environ.to_vec());
+        let text: Vec<_> = environ
+            .variables()
             .map(|(name, value)| (name.to_string_lossy(), value.to_string_lossy()))
             .collect();
         let text: Vec<_> = text
@@ -386,7 +373,7 @@ mod tests {
                 ("E", "5")
             ]
         );
-        assert_eq!(parse_environ(b""), []);
+        assert_eq!(Environ::default().variables().count(), 0);
     }
 
     #[test]
@@ -406,7 +393,8 @@ mod tests {
         #[test]
         fn no_bytes_make_a_parser_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let _ = (parse_stat(&bytes), parse_status(&bytes), parse_boot_id(&bytes));
-            let _ = (parse_list(&bytes), parse_environ(&bytes), parse_name(&bytes));
+            let _ = (parse_list(&bytes), parse_name(&bytes));
+            let _ = Environ::new(bytes.clone()).variables().count();
             let _ = (parse_limits(&bytes), parse_children(&bytes), parse_last_pid(&bytes));
         }
 

@@ -5,12 +5,10 @@
 
 #![expect(unsafe_code, reason = "rustix has sysconf behind a feature of its own")]
 
-use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::ffi::{CString, OsString};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, readlinkat, statat};
@@ -20,10 +18,10 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::info;
 use super::parse::{
-    ProcStatus, Stat, invalid, parse_boot_id, parse_environ, parse_list, parse_stat, parse_status,
+    ProcStatus, Stat, invalid, parse_boot_id, parse_list, parse_stat, parse_status,
 };
 use crate::sys::unix::{current_pid, to_pid};
-use crate::sys::vocabulary::{Condition, ProcessFacts};
+use crate::sys::vocabulary::{Condition, Environ, ProcessFacts};
 
 /// Above what the kernel allows for arguments and environment together (6 MiB), so that a list is
 /// read whole.
@@ -45,7 +43,39 @@ const LONGEST_CHAIN: usize = 4096;
 /// `ENOENT` or `ESRCH` if there is no such process, or `/proc` hides it (hidepid); `Unsupported`
 /// if `/proc` is not that of our pid namespace. What is merely not ours to read is left empty.
 pub(crate) fn read_process(pid: u32) -> io::Result<ProcessFacts> {
-    ProcDir::open(pid)?.facts()
+    let process = ProcDir::open(pid)?;
+    let file = |name: &str, limit| process.read(name, limit);
+    read_facts(file, || process.link("exe"), None)
+}
+
+/// The same by whoever knows how to open the files, and may have been told of the user already.
+pub(super) fn read_facts(
+    file: impl Fn(&str, u64) -> io::Result<Vec<u8>>,
+    exe: impl FnOnce() -> io::Result<CString>,
+    user: Option<u32>,
+) -> io::Result<ProcessFacts> {
+    let args = unless_hidden(file("cmdline", WHOLE_LIST))?;
+    let exe = unless_hidden(exe().map(|path| Some(OsString::from_vec(path.into_bytes()).into())))?;
+    let environ = unless_hidden(file("environ", WHOLE_LIST))?;
+    // Last, because a zombie has nothing of the above, and says so in the same words as a process
+    // that is gone. What is gone has none of these either.
+    let user = match user {
+        Some(user) => user,
+        None => {
+            let status = parse_status(&file("status", WHOLE_RECORD)?);
+            status.ok_or_else(|| invalid("status"))?.user
+        }
+    };
+    let stat = parse_stat(&file("stat", WHOLE_RECORD)?).ok_or_else(|| invalid("stat"))?;
+    Ok(ProcessFacts {
+        parent: (stat.parent != 0).then_some(stat.parent),
+        args: parse_list(&args),
+        exe,
+        user,
+        age: age(stat),
+        environ: Environ::new(environ),
+        state: stat.state,
+    })
 }
 
 /// Reads the arguments of a process for a report, up to 64 KiB of them; empty for a zombie. It may
@@ -143,37 +173,13 @@ impl ProcDir {
                 "/proc belongs to another pid namespace",
             ));
         }
-        Self::at(CWD, &format!("/proc/{pid}"))
-    }
-
-    /// Opens it in a `/proc` that is known to count processes as we do.
-    pub(super) fn within(proc: &OwnedFd, pid: u32) -> io::Result<Self> {
-        Self::at(proc.as_fd(), &pid.to_string())
-    }
-
-    fn at(dir: BorrowedFd<'_>, path: &str) -> io::Result<Self> {
-        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        Ok(Self(openat(dir, path, flags, Mode::empty())?))
-    }
-
-    /// All that can be read about it. May hang.
-    pub(super) fn facts(&self) -> io::Result<ProcessFacts> {
-        let args = unless_hidden(self.read("cmdline", WHOLE_LIST))?;
-        let exe = unless_hidden(self.link("exe").map(Some))?;
-        let environ = unless_hidden(self.read("environ", WHOLE_LIST))?;
-        // Last, because a zombie has nothing of the above, and says so in the same words as a
-        // process that is gone. What is gone has none of these either.
-        let status = self.status()?;
-        let stat = self.stat()?;
-        Ok(ProcessFacts {
-            parent: (stat.parent != 0).then_some(stat.parent),
-            args: parse_list(&args),
-            exe,
-            user: status.user,
-            age: age(stat),
-            environ: parse_environ(&environ),
-            state: stat.state,
-        })
+        let dir = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        Ok(Self(openat(
+            CWD,
+            format!("/proc/{pid}"),
+            dir,
+            Mode::empty(),
+        )?))
     }
 
     pub(super) fn stat(&self) -> io::Result<Stat> {
@@ -193,17 +199,38 @@ impl ProcDir {
         read(openat(&self.0, file, READ, Mode::empty())?, limit)
     }
 
-    fn link(&self, file: &str) -> io::Result<PathBuf> {
-        let target = readlinkat(&self.0, file, Vec::new())?;
-        Ok(OsString::from_vec(target.into_bytes()).into())
+    fn link(&self, file: &str) -> io::Result<CString> {
+        Ok(readlinkat(&self.0, file, Vec::new())?)
     }
 }
 
-/// Reads a file up to a size. The files of `/proc` do not tell theirs.
 fn read(file: OwnedFd, limit: u64) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    File::from(file).take(limit).read_to_end(&mut bytes)?;
-    Ok(bytes)
+    read_file(&file, limit)
+}
+
+/// Room for most of what stands in a file of `/proc`.
+const MOSTLY_ENOUGH: usize = 4096;
+
+/// Reads a file of `/proc` up to a size. They do not tell theirs.
+///
+/// They give all that they have, as far as there is room: where room is left there is no more. So most take one call, and
+/// each further one would take the target's lock again.
+pub(super) fn read_file(file: &OwnedFd, limit: u64) -> io::Result<Vec<u8>> {
+    let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+    let mut bytes = Vec::with_capacity(MOSTLY_ENOUGH.min(limit));
+    loop {
+        let room = bytes.capacity() - bytes.len();
+        let read = match rustix::io::read(file, rustix::buffer::spare_capacity(&mut bytes)) {
+            Ok(read) => read,
+            Err(Errno::INTR) => continue,
+            Err(errno) => return Err(errno.into()),
+        };
+        if read < room || bytes.len() >= limit {
+            bytes.truncate(limit);
+            return Ok(bytes);
+        }
+        bytes.reserve(bytes.len());
+    }
 }
 
 /// Turns "not yours to read" into nothing, and "no such thing" too: a kernel thread has no program

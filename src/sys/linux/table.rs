@@ -9,22 +9,23 @@
 
 use std::collections::HashSet;
 use std::ffi::OsString;
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, openat, readlinkat, statat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
+use super::facilities::Facilities;
+use super::info;
 use super::parse::{
-    invalid, parse_children, parse_environ, parse_last_pid, parse_limits, parse_list, parse_name,
-    parse_stat,
+    invalid, parse_children, parse_last_pid, parse_limits, parse_list, parse_name, parse_stat,
 };
-use super::procfs::{ProcDir, ticks_per_second};
+use super::pin::Pin;
+use super::procfs::{read_facts, read_file, ticks_per_second};
 use crate::limit_mark::Pair;
 use crate::sys::unix::{current_pid, to_pid};
-use crate::sys::vocabulary::{Described, Limits, ProcessFacts};
+use crate::sys::vocabulary::{Described, Environ, Limits, ProcessFacts};
 
 /// Of a command line, of an environment, of one of the short files.
 const COMMAND_LINE: u64 = 64 << 10;
@@ -175,28 +176,44 @@ impl ProcessTable {
     /// `ENOENT`, `ESRCH`, if it is gone or hidden; `EMFILE`, `ENFILE`, `ENOMEM`.
     pub(crate) fn describe(&self, pid: u32) -> io::Result<Described> {
         let text = self.read(pid, "stat", RECORD)?;
-        let stat = parse_stat(&text).ok_or_else(|| invalid("stat"))?;
         // Of a process that may not be read by others the files are root's.
         let user = statat(&self.proc, format!("{pid}"), AtFlags::empty())?.st_uid;
-        Ok(Described {
-            parent: stat.parent,
-            group: stat.group,
-            session: stat.session,
-            is_kernel_thread: stat.is_kernel_thread,
-            start_ticks: stat.start_ticks,
-            is_zombie: stat.state == 'Z',
-            user,
-            name: parse_name(&text),
-        })
+        described(&text, user)
     }
 
-    /// All that can be read about a process, as [`read_process`](super::read_process) reads it. May hang.
+    /// The same from one file, with the file's owner for the user: root's are those of a process that may not be read by
+    /// others as well.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`describe`](Self::describe).
+    pub(crate) fn outline(&self, pid: u32) -> io::Result<Described> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let file = openat(&self.proc, format!("{pid}/stat"), flags, Mode::empty())?;
+        let user = fstat(&file)?.st_uid;
+        described(&read_file(&file, RECORD)?, user)
+    }
+
+    /// All that can be read about a process that is pinned, as [`read_process`](super::read_process) reads it. May hang.
+    /// See that it lives afterwards.
     ///
     /// # Errors
     ///
     /// Those of `read_process`.
-    pub(crate) fn read_process(&self, pid: u32) -> io::Result<ProcessFacts> {
-        ProcDir::within(&self.proc, pid)?.facts()
+    pub(crate) fn read_process(
+        &self,
+        pin: &Pin,
+        facilities: &Facilities,
+    ) -> io::Result<ProcessFacts> {
+        let pid = pin.pid();
+        // The longest of the files is not even written by the kernel where it tells the one thing more directly.
+        let told = facilities
+            .pidfd_info
+            .then(|| info::real_user(pin.fd()).ok())
+            .flatten();
+        let file = |name: &str, limit| self.read(pid, name, limit);
+        let exe = || readlinkat(&self.proc, format!("{pid}/exe"), Vec::new());
+        read_facts(file, || Ok(exe()?), told)
     }
 
     /// Program and arguments; empty for a zombie. May hang.
@@ -208,16 +225,16 @@ impl ProcessTable {
     /// The value of a variable as it was when the program began; `None` if it is not set, or not ours to read. May hang.
     pub(crate) fn variable(&self, pid: u32, name: &str) -> Option<OsString> {
         let environ = self.read(pid, "environ", ENVIRONMENT).ok()?;
-        let mut all = parse_environ(&environ).into_iter();
-        all.find(|(key, _)| key == name).map(|(_, value)| value)
+        let environ = Environ::new(environ);
+        let mut all = environ.variables();
+        all.find(|(key, _)| *key == name)
+            .map(|(_, value)| value.to_owned())
     }
 
     fn read(&self, pid: u32, file: &str, limit: u64) -> io::Result<Vec<u8>> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         let file = openat(&self.proc, format!("{pid}/{file}"), flags, Mode::empty())?;
-        let mut bytes = Vec::new();
-        File::from(file).take(limit).read_to_end(&mut bytes)?;
-        Ok(bytes)
+        read_file(&file, limit)
     }
 }
 
@@ -307,6 +324,20 @@ pub(crate) fn ticks_since_boot() -> u64 {
     let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
     let per_second = ticks_per_second();
     seconds * per_second + nanos * per_second / 1_000_000_000
+}
+
+fn described(text: &[u8], user: u32) -> io::Result<Described> {
+    let stat = parse_stat(text).ok_or_else(|| invalid("stat"))?;
+    Ok(Described {
+        parent: stat.parent,
+        group: stat.group,
+        session: stat.session,
+        is_kernel_thread: stat.is_kernel_thread,
+        start_ticks: stat.start_ticks,
+        is_zombie: stat.state == 'Z',
+        user,
+        name: parse_name(text),
+    })
 }
 
 fn is_no_such(error: &io::Error) -> bool {
