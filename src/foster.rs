@@ -3,12 +3,34 @@
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use crate::sys::{self, Described, Facilities, ProcessTable};
 
 /// Programs that are there to take in orphans, by the names that the kernel shows. systemd is one as the manager of a
 /// user's session.
 const KNOWN_FOR_IT: [&str; 5] = ["systemd", "tini", "dumb-init", "docker-init", "catatonit"];
+
+/// What a trial has found. There is one for each registry: whoever takes in the orphan may be a program that never looks
+/// after what it takes in, and has a zombie from then on.
+#[derive(Debug, Default)]
+pub(crate) struct Tried(Mutex<Option<(u32, u64)>>);
+
+impl Tried {
+    /// What was found, if that one is still there, or what is found now.
+    fn or_try(&self, facilities: &Facilities, table: &ProcessTable) -> Option<u32> {
+        let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let since = |pid| table.outline(pid).ok().map(|found| found.start_ticks);
+        if let Some((adopter, start)) = *found {
+            if since(adopter) == Some(start) && sys::is_ancestor(adopter).unwrap_or(false) {
+                return Some(adopter);
+            }
+        }
+        let adopter = sys::adopter_of_orphans(facilities).ok()?;
+        *found = since(adopter).map(|start| (adopter, start));
+        Some(adopter)
+    }
+}
 
 /// What is known of who takes in orphans.
 #[derive(Clone, Debug)]
@@ -24,10 +46,10 @@ pub(crate) struct Foster {
 
 impl Foster {
     /// Finds it out, with two short-lived processes; without them where they are not to be had.
-    pub(crate) fn by_trial(facilities: &Facilities) -> Self {
+    pub(crate) fn by_trial(facilities: &Facilities, table: &ProcessTable, tried: &Tried) -> Self {
         let mut foster = Self::unseen();
         if !foster.to_us {
-            foster.nearest = sys::adopter_of_orphans(facilities).ok();
+            foster.nearest = tried.or_try(facilities, table);
         }
         foster
     }

@@ -150,6 +150,7 @@ mod limits;
 mod machine;
 mod mark;
 mod orphan_rule;
+mod orphans;
 mod plan;
 mod process;
 mod reactor;

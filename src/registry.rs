@@ -1,7 +1,5 @@
 //! [`Registry`]: the handle that everything starts from.
 
-mod orphans;
-
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::thread::JoinHandle;
@@ -350,6 +348,10 @@ impl Registry {
         lives.retain(|&(session, _)| !keep(session));
         let mut endings = Vec::new();
         for (session, life) in lives {
+            // One that had just been opened says so by now.
+            if self.0.shared.sweeping.contains(life) {
+                continue;
+            }
             let whom = Whom::Life(session, life);
             endings.push(Ending::begin(&self.0.shared, whom, None)?);
         }

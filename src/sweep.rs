@@ -196,7 +196,7 @@ impl<'a> Harvest<'a> {
     /// Has all processes looked at, and ends what is found as often as there are descriptors for no more. Says how many
     /// were not looked at.
     fn bring_in(&mut self, scan: &Arc<Scan>) -> Result<usize> {
-        let foster = Foster::by_trial(&scan.shared.facilities);
+        let foster = Foster::by_trial(&scan.shared.facilities, &scan.table, &scan.shared.tried);
         let mut from = 0;
         for _ in 0..LEFT_BEHIND {
             let watched = self.start(scan, &foster, from)?;

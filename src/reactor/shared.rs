@@ -18,6 +18,7 @@ use crate::cradles::Cradles;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventKind, Reason};
 use crate::exit::{Exit, StatusSource};
+use crate::foster::Tried;
 use crate::launch_threads::LaunchThreads;
 use crate::leaves::Leaves;
 use crate::ledger::{Record, Written};
@@ -55,6 +56,8 @@ pub(crate) struct Shared {
     pub(crate) subreaper: Mutex<Option<Subreaper>>,
     /// The lives of sessions that sweeps have made for what they end.
     pub(crate) sweeping: Sweeping,
+    /// Who takes in orphans.
+    pub(crate) tried: Tried,
     /// What a reactor that panicked was looking after.
     pub(crate) wreck: Mutex<Vec<Arc<Core>>>,
 }
@@ -91,6 +94,7 @@ impl Shared {
             leaves: Leaves::default(),
             subreaper: Mutex::new(ends.subreaper),
             sweeping: Sweeping::default(),
+            tried: Tried::default(),
             wreck: Mutex::default(),
         }
     }

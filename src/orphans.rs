@@ -1,5 +1,7 @@
-//! What a [`Registry`] does about orphans: of its own sessions, of the system, of earlier runs.
+//! [`Registry`]'s calls for what nobody needs any more, and for what nobody owns.
 
+#[expect(unused_imports, reason = "the docs link to it")]
+use crate::error::ErrorKind;
 use crate::error::Result;
 use crate::orphan_rule::OrphanRule;
 use crate::reaper::{Reaper, ReaperOptions};
@@ -9,6 +11,7 @@ use crate::report::{RecoveryReport, SweepReport};
 use crate::session::SessionId;
 use crate::sweep::Sweep;
 
+/// # Orphans
 impl Registry {
     /// Ends, now and from time to time, the sessions that the host does not name as active.
     ///
@@ -19,7 +22,7 @@ impl Registry {
     /// 1. The sessions that live are listed.
     /// 2. `active` is called, on a thread of the reaper's own, and names the sessions that are needed. One that began after
     ///    the list was made is not on it: it is not stale, whatever `active` says.
-    /// 3. What is on the list and was not named is ended, all at once, with [`Reason::Reaper`], by the policy of the
+    /// 3. What is on the list and was not named is ended, all at once, with [`Reason::Reaper`](crate::Reason::Reaper), by the policy of the
     ///    options, or else the session's, or else the registry's. An end that is under way already is joined as it is.
     /// 4. If there is a rule, orphans are [swept](Self::sweep).
     /// 5. An [`EventKind::ReaperPassed`](crate::EventKind::ReaperPassed) tells what came of it, and so does the log.
@@ -101,7 +104,9 @@ impl Registry {
     /// Reading about a process can hang, and so can a predicate. What takes longer than two seconds is left behind, listed,
     /// and the sweep goes on; after the third the rest is [not looked at](SweepReport::not_looked_at).
     ///
-    /// To find out who takes in orphans, one is made: two processes that are gone within microseconds.
+    /// To find out who takes in orphans, the first sweep of a registry makes one: two processes that are gone within
+    /// microseconds. Where the one who takes it in never waits for its children, as some programs do that run as the first
+    /// process of a container, one zombie stays there.
     ///
     /// # Errors
     ///
