@@ -17,6 +17,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
 use self::owner::Owners;
 use self::scan::{Finding, Progress, Scan, Scanner, Stage};
 use crate::birth;
+use crate::containment::Containment;
 use crate::ending::Ending;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventKind, Reason};
@@ -311,6 +312,8 @@ impl<'a> Harvest<'a> {
         let shared = self.sweep.shared;
         let options = SessionOptions::new()
             .label(LABEL)
+            // Nothing is started in it.
+            .containment(Containment::Leader)
             .stop_policy(self.sweep.policy.clone());
         let opened = shared.call(OPERATION, |reply| Message::Open {
             options: Box::new(options),
