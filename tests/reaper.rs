@@ -366,26 +366,25 @@ fn stopping_waits_for_the_ends_under_way() {
 }
 
 fn passes_keep_to_their_grid() {
-    const INTERVAL: Duration = Duration::from_millis(100);
+    const INTERVAL: Duration = Duration::from_millis(200);
     let registry = registry();
     let events = passes(&registry);
     let began = now();
     let _reaper = registry
         .start_reaper(INTERVAL, || {
             // What each pass takes would add up.
-            let_pass(ms(20));
+            let_pass(ms(40));
             Some(Vec::<u64>::new())
         })
         .works();
-    let mut late = 0;
+    let mut on_time = 0;
     for _ in 0..8 {
         let event = events.receiver().recv_timeout(LONG_ENOUGH).expect("a pass");
-        let after = event.at() - began;
-        let off_the_grid = Duration::from_millis(u64::try_from(after.as_millis() % 100).unwrap());
-        late += usize::from(off_the_grid > ms(70));
+        let after = (event.at() - began).saturating_sub(pass(&event).took());
+        on_time += usize::from(after.as_millis() % INTERVAL.as_millis() < 40);
     }
-    // A machine that is busy is late now and then; one that drifts by 20 ms with each pass is off it half of the time.
-    assert!(late <= 2, "{late} of 8");
+    // A machine that is busy is late now and then. One that drifts by 40 ms with each pass is on time twice.
+    assert!(on_time >= 4, "{on_time} of 8");
 }
 
 fn passes_do_not_overlap_and_what_they_overran_is_left_out() {
@@ -498,7 +497,8 @@ fn a_hundred_and_fifty_five_stubborn_sessions_take_one_grace() {
     let report = registry.last_report(154).works().expect("it was ended");
     let member = only_member(&report);
     assert_eq!(member.how(), How::At(Rung::Kill));
-    assert!(report.took() < 10 * ms(500), "\n{report}");
+    // One after the other they would take 77 s.
+    assert!(report.took() < LONG_ENOUGH, "\n{report}");
 }
 
 fn a_pass_and_a_time_limit_end_a_session_once() {

@@ -316,7 +316,8 @@ fn a_hundred_stubborn_orphans_take_one_grace() {
         .works();
     assert_eq!((report.found(), report.ended()), (COUNT, COUNT));
     assert_eq!(report.sessions().len(), 1);
-    assert!(report.took() < 10 * ms(500), "\n{report}");
+    // One after the other they would take 50 s.
+    assert!(report.took() < LONG_ENOUGH, "\n{report}");
     crowd.assert_gone();
 }
 
