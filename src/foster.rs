@@ -18,7 +18,7 @@ pub(crate) struct Tried(Mutex<Option<(u32, u64)>>);
 
 impl Tried {
     /// What was found, if that one is still there, or what is found now.
-    fn or_try(&self, facilities: &Facilities, table: &ProcessTable) -> Option<u32> {
+    pub(crate) fn adopter(&self, facilities: &Facilities, table: &ProcessTable) -> Option<u32> {
         let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let since = |pid| table.outline(pid).ok().map(|found| found.start_ticks);
         if let Some((adopter, start)) = *found {
@@ -49,7 +49,7 @@ impl Foster {
     pub(crate) fn by_trial(facilities: &Facilities, table: &ProcessTable, tried: &Tried) -> Self {
         let mut foster = Self::unseen();
         if !foster.to_us {
-            foster.nearest = tried.or_try(facilities, table);
+            foster.nearest = tried.adopter(facilities, table);
         }
         foster
     }

@@ -63,6 +63,14 @@ impl Leaves {
         leaves.get(&life).map(|entry| Arc::clone(&entry.leaf))
     }
 
+    /// Whose leaf this cgroup is.
+    pub(crate) fn life_of(&self, cgroup: u64) -> Option<Life> {
+        let leaves = self.lock();
+        leaves
+            .iter()
+            .find_map(|(&life, entry)| (entry.leaf.id() == cgroup).then_some(life))
+    }
+
     /// Forgets the leaf of a life that is over, and returns it if it is still to be removed.
     pub(crate) fn forget(&self, life: Life) -> Option<Arc<Leaf>> {
         let entry = self.lock().remove(&life)?;

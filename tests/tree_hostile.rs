@@ -30,8 +30,8 @@ use support::{
 fn main() -> ExitCode {
     support::main(
         &[
-            test!(a_framed_orphan_of_pid_1_lives),
-            test!(a_framed_orphan_of_pid_1_lives_under_cgroup).needs_cgroups(),
+            test!(a_framed_orphan_of_pid_1_cannot_be_told_from_a_daemon),
+            test!(a_framed_orphan_of_pid_1_that_was_there_before_lives),
             test!(a_framed_child_of_the_hosts_parent_lives),
             test!(a_framed_family_of_strangers_lives),
             test!(a_host_that_was_framed_keeps_its_other_children),
@@ -99,28 +99,41 @@ fn assert_no_more_than_observed(report: &SessionReport) {
 
 // ---------------------------------------------------------------- the mark on strangers
 
-/// It is younger than the session, its parent is pid 1, its user is the host's: it looks like a daemon of the session in
-/// all but what it has in its environment.
-fn a_framed_orphan_of_pid_1_lives() {
-    frame_an_orphan_of_pid_1(&registry());
+/// What no tier but a cgroup that cannot be left holds: it is younger than the session, its parent is pid 1, its user is the
+/// host's. It looks like a daemon of the session that has replaced its environment, as many do, and is ended as one.
+fn a_framed_orphan_of_pid_1_cannot_be_told_from_a_daemon() {
+    let registry = registry();
+    let mut framer = Framer::start(&registry, 1);
+    let strangers = orphan_of_pid_1();
+    framer.frame(strangers.pids()[0]);
+    let report = end_now(&registry, 1);
+    let dead = strangers.pinned[0].is_dead();
+    assert!(dead, "it lives now: say so in the docs:\n{report}");
+    assert_no_more_than_observed(&report);
 }
 
-fn a_framed_orphan_of_pid_1_lives_under_cgroup() {
-    frame_an_orphan_of_pid_1(&registry_with_cgroups());
+/// The same, older than the session.
+fn a_framed_orphan_of_pid_1_that_was_there_before_lives() {
+    let registry = registry();
+    let strangers = orphan_of_pid_1();
+    // Starts are told apart by the clock tick.
+    let begun = support::now();
+    eventually("a tick is over", || begun.elapsed() > support::ms(30));
+    let mut framer = Framer::start(&registry, 1);
+    framer.frame(strangers.pids()[0]);
+    let report = end_now(&registry, 1);
+    strangers.assert_claimed(&report);
+    assert_no_more_than_observed(&report);
 }
 
-fn frame_an_orphan_of_pid_1(registry: &Registry) {
-    let mut framer = Framer::start(registry, 1);
+fn orphan_of_pid_1() -> Strangers {
     let strangers = Strangers::start(role("orphans_a_stranger"), 1);
     let pid = strangers.pids()[0];
     let own = std::process::id().to_string();
     eventually("its parent is gone", || {
         status_field(pid, "PPid").is_some_and(|parent| parent != own)
     });
-    framer.frame(pid);
-    let report = end_now(registry, 1);
-    strangers.assert_claimed(&report);
-    assert_no_more_than_observed(&report);
+    strangers
 }
 
 /// A host, whose parent is this test. Frames the pid that is its argument from a session, and says how it went.

@@ -53,10 +53,11 @@ pub(crate) fn spawn(
     let tenancy = enter_leaf(shared, &spawning, containment)
         .map_err(|error| about(error, command.program()))?;
     let own_group = containment >= Containment::Group;
+    let limit_mark = limit_mark(shared, &spawning, own_group);
     let setup = Setup {
         own_group,
         token: token(shared, &spawning, own_group),
-        limit_mark: limit_mark(shared, &spawning, own_group),
+        limit_mark,
         leaf: tenancy.as_ref().map(Tenancy::leaf),
         spawning: &spawning,
         threads: &shared.launch_threads,
@@ -79,7 +80,12 @@ pub(crate) fn spawn(
         leads_group: own_group,
         origin: Origin::Spawned,
         containment,
-        reach: reach(shared, &launched, containment, || command.rights()),
+        reach: reach(
+            shared,
+            (&launched, limit_mark.is_some()),
+            containment,
+            || command.rights(),
+        ),
         in_a_members_group: false,
         label: options.label.clone(),
         command_line: command.command_line(),
@@ -172,13 +178,16 @@ fn hold(shared: &Shared, mut child: Child, setup: &Setup<'_>) -> Result<Held> {
 /// The mark's second part, for the same.
 fn limit_mark(shared: &Shared, spawning: &Spawning, own_group: bool) -> Option<Pair> {
     let mark = shared.plan.limit_mark.filter(|_| own_group)?;
-    Some(mark.of(spawning.life()))
+    let mark = mark.of(spawning.life());
+    // Any process of its user may have lowered the host's own, and what it starts cannot have more.
+    let own = sys::own_limit().ok()?;
+    (own.hard >= mark.hard).then_some(mark)
 }
 
 /// What may be claimed of it and its descendants.
 fn reach(
     shared: &Shared,
-    launched: &Launched,
+    (launched, marked): (&Launched, bool),
     containment: Containment,
     rights: impl FnOnce() -> (u32, Vec<u32>),
 ) -> Reach {
@@ -203,7 +212,7 @@ fn reach(
         Containment::Group => {}
     }
     match launched {
-        Launched::Native { .. } if shared.plan.limit_mark.is_some() => Reach::MarkAndGroup,
+        Launched::Native { .. } if marked => Reach::MarkAndGroup,
         // Marked a moment after its start, or with what it may overwrite alone.
         Launched::Native { .. } | Launched::Std(_) => Reach::Group,
     }

@@ -71,6 +71,11 @@ impl Scope {
 }
 
 impl Facts {
+    /// See [`Member::is_searched`].
+    pub(crate) fn is_searched(&self) -> bool {
+        self.leads_group || matches!(self.origin, Origin::Found | Origin::Recovered)
+    }
+
     /// Where it is looked for what it has started, if that is the session's business.
     pub(crate) fn scope(&self) -> Scope {
         if !self.leads_group {
@@ -147,6 +152,6 @@ impl Member {
 
     /// Whether descendants of this one are the session's business: they are ended and confirmed with it.
     pub(crate) fn is_searched(&self) -> bool {
-        self.facts.leads_group || matches!(self.facts.origin, Origin::Found | Origin::Recovered)
+        self.facts.is_searched()
     }
 }

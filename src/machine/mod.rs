@@ -58,7 +58,7 @@ pub(crate) use self::ids::{IdMap, OpId, ReplyId};
 pub(crate) use self::input::{Born, Errno, Input, Looked, Opened, Outcome, Request, Whom};
 pub(crate) use self::member::{Facts, Reach, Relation};
 pub(crate) use self::search::{Enclosure, Fate, Hunt, Passed, Seen};
-pub(crate) use self::witness::{Sighting, Verdict};
+pub(crate) use self::witness::{Says, Sighting, Verdict};
 
 #[cfg(fuzzing)]
 pub(crate) use self::tests::drive;

@@ -1,8 +1,10 @@
 //! Who is a descendant: what has to be known of a process before it is ended with a session.
 //!
-//! Being in a member's group, being a living member's child, or carrying the variable in its environment is enough. The
-//! limit mark alone is not: any process can put it on another one of its user. So what has nothing but that mark has to
-//! look like an orphan of the session in all other ways too, or it is a *claim*, which is reported and left alone.
+//! Being in a member's group, or being a living member's child, is enough. The variable in its environment is enough where its
+//! parent is a member, or one that orphans of the session come to: what a living stranger has started is that one's,
+//! whatever it was told to put there. The limit mark alone is not: any process can put it on another one of its user. So what
+//! has nothing but that mark has to look like an orphan of the session in all other ways too, and must not say in its
+//! environment that it is another session's. Else it is a *claim*, which is reported and left alone.
 
 /// What is known of a process that may belong to a life.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,8 +17,7 @@ pub(crate) struct Sighting {
     pub(crate) child: bool,
     /// It is an orphan that has come to this process, and no other session is there that it could be of.
     pub(crate) ours: bool,
-    /// Its environment names the life; `None` where that was not looked at.
-    pub(crate) variable: Option<bool>,
+    pub(crate) variable: Says,
     /// It is no older than the life, whose first process started before it.
     pub(crate) young_enough: bool,
     /// Its parent is one that orphans of the session come to, or a member.
@@ -25,6 +26,19 @@ pub(crate) struct Sighting {
     pub(crate) in_hosts_group: bool,
     /// A known member has run as this user.
     pub(crate) user_known: bool,
+}
+
+/// What the environment says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Says {
+    /// It was not looked at.
+    Unread,
+    /// There is no mark of ours in it, or it cannot be read.
+    Nothing,
+    /// It names the life.
+    Ours,
+    /// It names another life.
+    Others,
 }
 
 /// What it is taken for.
@@ -41,18 +55,18 @@ pub(crate) enum Verdict {
 
 impl Sighting {
     pub(crate) fn judge(self) -> Verdict {
-        if self.in_group || self.child || self.ours || self.variable == Some(true) {
+        if self.in_group || self.child || self.ours {
             return Verdict::Member;
-        }
-        if !self.marked {
-            return Verdict::Stranger;
         }
         let plausible =
             self.young_enough && self.parent_fits && !self.in_hosts_group && self.user_known;
-        match (plausible, self.variable) {
-            (true, _) => Verdict::Member,
-            (false, None) => Verdict::AskVariable,
-            (false, Some(_)) => Verdict::Claim,
+        match self.variable {
+            Says::Unread if self.marked => Verdict::AskVariable,
+            Says::Unread | Says::Others => Verdict::Stranger,
+            Says::Nothing if !self.marked => Verdict::Stranger,
+            Says::Nothing if plausible => Verdict::Member,
+            Says::Ours if self.parent_fits => Verdict::Member,
+            Says::Nothing | Says::Ours => Verdict::Claim,
         }
     }
 }
@@ -67,65 +81,88 @@ mod tests {
         in_group: false,
         child: false,
         ours: false,
-        variable: None,
+        variable: Says::Nothing,
         young_enough: true,
         parent_fits: true,
         in_hosts_group: false,
         user_known: true,
     };
 
+    /// In one way each it does not look like an orphan of the session.
+    const UNLIKELY: [Sighting; 4] = [
+        Sighting {
+            young_enough: false,
+            ..ORPHAN
+        },
+        Sighting {
+            parent_fits: false,
+            ..ORPHAN
+        },
+        Sighting {
+            in_hosts_group: true,
+            ..ORPHAN
+        },
+        Sighting {
+            user_known: false,
+            ..ORPHAN
+        },
+    ];
+
+    fn judged(sighting: Sighting, variable: Says) -> Verdict {
+        Sighting {
+            variable,
+            ..sighting
+        }
+        .judge()
+    }
+
     #[test]
     fn an_orphan_with_the_mark_alone_is_a_member() {
         assert_eq!(ORPHAN.judge(), Verdict::Member);
+        assert_eq!(judged(ORPHAN, Says::Unread), Verdict::AskVariable);
     }
 
     #[test]
     fn a_mark_on_what_cannot_be_an_orphan_of_the_session_needs_a_second_witness() {
-        let unlikely = [
-            Sighting {
-                young_enough: false,
-                ..ORPHAN
-            },
-            Sighting {
-                parent_fits: false,
-                ..ORPHAN
-            },
-            Sighting {
-                in_hosts_group: true,
-                ..ORPHAN
-            },
-            Sighting {
-                user_known: false,
-                ..ORPHAN
-            },
-        ];
-        for sighting in unlikely {
-            let told = |variable| {
-                Sighting {
-                    variable,
-                    ..sighting
-                }
-                .judge()
-            };
-            assert_eq!(told(None), Verdict::AskVariable, "{sighting:?}");
-            assert_eq!(told(Some(false)), Verdict::Claim, "{sighting:?}");
-            assert_eq!(told(Some(true)), Verdict::Member, "{sighting:?}");
-            assert_eq!(
+        for sighting in UNLIKELY {
+            assert_eq!(judged(sighting, Says::Nothing), Verdict::Claim);
+            let witnesses = [
                 Sighting {
                     in_group: true,
                     ..sighting
-                }
-                .judge(),
-                Verdict::Member
-            );
-            assert_eq!(
+                },
                 Sighting {
                     child: true,
                     ..sighting
-                }
-                .judge(),
-                Verdict::Member
-            );
+                },
+            ];
+            assert_eq!(witnesses.map(Sighting::judge), [Verdict::Member; 2]);
+        }
+    }
+
+    #[test]
+    fn what_is_another_sessions_by_its_environment_is_nobodys_by_its_mark() {
+        for sighting in UNLIKELY.into_iter().chain([ORPHAN]) {
+            assert_eq!(judged(sighting, Says::Others), Verdict::Stranger);
+        }
+    }
+
+    #[test]
+    fn the_variable_is_believed_where_a_member_or_nobody_else_is_the_parent() {
+        for marked in [true, false] {
+            let named = Sighting {
+                marked,
+                young_enough: false,
+                user_known: false,
+                variable: Says::Ours,
+                ..ORPHAN
+            };
+            assert_eq!(named.judge(), Verdict::Member);
+            let others_child = Sighting {
+                parent_fits: false,
+                ..named
+            };
+            assert_eq!(others_child.judge(), Verdict::Claim);
         }
     }
 
@@ -135,14 +172,8 @@ mod tests {
             marked: false,
             ..ORPHAN
         };
-        assert_eq!(stranger.judge(), Verdict::Stranger);
-        assert_eq!(
-            Sighting {
-                variable: Some(false),
-                ..stranger
-            }
-            .judge(),
-            Verdict::Stranger
-        );
+        for variable in [Says::Unread, Says::Nothing, Says::Others] {
+            assert_eq!(judged(stranger, variable), Verdict::Stranger);
+        }
     }
 }

@@ -23,6 +23,7 @@ mod cell;
 mod clock;
 mod gate;
 mod helpers;
+mod index;
 mod journal;
 mod mailbox;
 mod notes;

@@ -11,6 +11,7 @@ use crossbeam_channel::Sender;
 use super::cell::{Cell, Waited};
 use super::clock;
 use super::gate::{SharedGate, Slot};
+use super::index::Index;
 use super::mailbox::{Mail, Message};
 use super::watchlist::Watchlist;
 use crate::capabilities::{Capabilities, Capability};
@@ -52,6 +53,8 @@ pub(crate) struct Shared {
     fewer_capabilities: OnceLock<Capabilities>,
     /// The cgroups of the lives that have one.
     pub(crate) leaves: Leaves,
+    /// Whose the processes are that are held.
+    pub(crate) index: Index,
     /// Orphans come to this process, and all of its children are the registry's.
     pub(crate) subreaper: Mutex<Option<Subreaper>>,
     /// The lives of sessions that sweeps have made for what they end.
@@ -92,6 +95,7 @@ impl Shared {
             cradles: Cradles::default(),
             fewer_capabilities: OnceLock::new(),
             leaves: Leaves::default(),
+            index: Index::default(),
             subreaper: Mutex::new(ends.subreaper),
             sweeping: Sweeping::default(),
             tried: Tried::default(),

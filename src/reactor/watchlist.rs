@@ -26,6 +26,7 @@ impl Watchlist {
         if matches!(core.facts.origin, Origin::Attached | Origin::Adopted) {
             self.taken_in.insert(core.process);
         }
+        core.shared.index.insert(&core);
         self.cores.insert(core.process, core);
     }
 
@@ -37,6 +38,7 @@ impl Watchlist {
     pub(super) fn remove(&mut self, process: ProcessId) -> Option<Arc<Core>> {
         let core = self.cores.remove(&process)?;
         self.taken_in.remove(&process);
+        core.shared.index.remove(&core);
         core.unpin();
         core.close();
         Some(core)

@@ -12,7 +12,7 @@ use super::owner::{OwnerFate, Owners};
 use crate::earlier::Earlier;
 use crate::ledger::{Identity, Run};
 use crate::limit_mark::{LimitMark, Pair};
-use crate::machine::{Sighting, Verdict};
+use crate::machine::{Says, Sighting, Verdict};
 use crate::mark::{self, Mark, Token};
 use crate::reactor::Shared;
 use crate::report::{Evidence, WhyLeftAlone};
@@ -393,7 +393,7 @@ impl<'a> Scan<'a> {
             }),
             child: found.iter().any(|known| known.pin.pid() == parent),
             ours: false,
-            variable: Some(false),
+            variable: Says::Nothing,
             young_enough: described.start_ticks >= since,
             parent_fits: parent <= 1 || self.kin.contains(&parent),
             in_hosts_group: self.kin_groups.contains(&described.group),

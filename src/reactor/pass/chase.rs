@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::time::Duration;
 
 use super::round::{Hint, Round};
-use crate::machine::Verdict;
+use crate::machine::{Sighting, Verdict};
 use crate::reactor::clock;
 use crate::sys::{self, Described, Limits, Pin};
 
@@ -50,8 +50,8 @@ impl Round<'_> {
         }
     }
 
-    /// The same as a visit for a number that is new since a moment, by system calls alone: what is read in files comes too
-    /// late for one that lives for some microseconds. `None`: it takes a closer look.
+    /// The same as a visit for a number that is new since a moment, with as little reading as can be: it may live for some
+    /// microseconds. `None`: it takes a closer look.
     pub(super) fn seize(&mut self, pid: u32) -> Option<bool> {
         let asks = self.shared.plan.spare.is_some() || !self.scene.detached.is_empty();
         if asks || self.known.contains_key(&pid) || self.scene.taken_in.contains(&pid) {
@@ -86,12 +86,11 @@ impl Round<'_> {
             user,
             name: OsString::new(),
         };
-        let hint = Hint {
-            prey,
-            child: false,
-            ours,
+        let hint = Hint { prey, ours };
+        let sighting = Sighting {
+            variable: self.names(pid, prey),
+            ..self.sighting(pid, &described, hint)
         };
-        let sighting = self.sighting(pid, &described, hint);
         if sighting.judge() != Verdict::Member || !matches!(pin.is_dead(), Ok(false)) {
             return None;
         }

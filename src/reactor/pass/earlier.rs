@@ -10,7 +10,7 @@ use super::Scene;
 use super::round::Round;
 use crate::earlier::Earlier;
 use crate::limit_mark::Pair;
-use crate::machine::{Sighting, Verdict};
+use crate::machine::{Says, Sighting, Verdict};
 use crate::mark::{self, Mark, Token};
 use crate::reactor::shared::Shared;
 use crate::recovery::{OwnerFate, Owners};
@@ -22,17 +22,6 @@ pub(super) struct Testimony {
     owners: RefCell<Owners>,
     /// What this process has inherited itself says nothing: what it starts has it too.
     own_limit: Option<Pair>,
-}
-
-/// What the environment says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Says {
-    /// There is no mark in it, or it cannot be read.
-    Nothing,
-    /// It is one of them.
-    Yes,
-    /// It is somebody else's.
-    No,
 }
 
 impl Testimony {
@@ -81,10 +70,10 @@ impl Round<'_> {
     /// What somebody is taken for who may be of an earlier run.
     pub(super) fn judge_earlier(&self, pid: u32, prey: usize, sighting: Sighting) -> Verdict {
         match self.says(pid, prey) {
-            Says::Yes => Verdict::Member,
-            Says::No => Verdict::Stranger,
-            Says::Nothing => Sighting {
-                variable: Some(false),
+            Says::Ours => Verdict::Member,
+            Says::Others => Verdict::Stranger,
+            Says::Nothing | Says::Unread => Sighting {
+                variable: Says::Nothing,
                 ..sighting
             }
             .judge(),
@@ -102,9 +91,9 @@ impl Round<'_> {
         if tokens.is_empty() {
             Says::Nothing
         } else if self.names_earlier(&tokens, prey) {
-            Says::Yes
+            Says::Ours
         } else {
-            Says::No
+            Says::Others
         }
     }
 

@@ -18,6 +18,10 @@ use crate::sys::{self, Described, Pin, Target};
 
 impl Round<'_> {
     pub(super) fn claim(&mut self, pid: u32, prey: usize, described: &Described) {
+        // It may have been met for the sake of a child.
+        if self.seen(prey).claims.iter().any(|claim| claim.pid == pid) {
+            return;
+        }
         let command_line = self.command_line(pid, described);
         self.seen(prey).claims.push(Survivor {
             process: ProcessId(0),

@@ -7,15 +7,20 @@ use std::sync::Arc;
 use super::Prey;
 use super::round::{Hint, Round};
 use crate::foster::Foster;
-use crate::machine::Sighting;
+use crate::machine::{Says, Sighting};
 use crate::reactor::shared::{Core, Shared};
 use crate::sys::{self, Described, Limits, Pin, ProcessTable, Target};
 use crate::system_process::SystemProcess;
 
+/// So many marked ancestors in a row, each of which looks like one of the session, may vouch for a process.
+const GENERATIONS: u8 = 4;
+
 /// The host, and those that it descends from.
 #[derive(Debug)]
 pub(super) struct Kin {
-    pub(super) reapers: HashSet<u32>,
+    pub(super) ancestors: HashSet<u32>,
+    /// Orphans come to this process.
+    to_us: bool,
     pub(super) groups: HashSet<u32>,
 }
 
@@ -36,35 +41,83 @@ impl<'a> Round<'a> {
             // After the group was read: its number is still that of the leader whom we hold.
             index == hint.prey && is_group_there(self.shared, leader)
         });
-        let member = |core: &&Arc<Core>| core.facts.pid == described.parent && is_alive(core);
-        let parent = prey.parents.iter().find(member);
+        // After the parent was read, and those that this pass has found among them.
+        let of_this_life = |core: &&Arc<Core>| prey.hunt.marks.contains(&core.life);
+        let parent = self.known.get(&described.parent).filter(of_this_life);
+        let child = parent.is_some_and(|core| core.facts.is_searched() && is_alive(core));
         let marked = self.marked(limits) == Some(hint.prey);
         let young_enough = described.start_ticks >= prey.hunt.since;
         // Asked for by whoever has no other mark; nobody was remembered as unmarked who was found by it.
-        let variable = (!marked && !in_group && !hint.child).then(|| self.names(pid, hint.prey));
+        let variable = if marked || in_group || child {
+            Says::Unread
+        } else {
+            self.names(pid, hint.prey)
+        };
         let users_of_members = || {
             let users = prey.members.iter().filter(|core| is_alive(core));
             users.filter_map(|core| self.table.describe(core.facts.pid).ok())
         };
         let user_known = described.user == sys::own_user()
             || users_of_members().any(|member| member.user == described.user);
+        let parent_fits = child || self.vouches(described.parent, hint.prey, GENERATIONS);
         let kin = self.kin.get_or_insert_with(|| kin(self.table, self.own));
         Sighting {
             marked,
             in_group,
-            child: hint.child && parent.is_some(),
+            child,
             ours: hint.ours && described.parent == self.own,
             variable,
             young_enough,
-            parent_fits: parent.is_some()
-                || kin.reapers.contains(&described.parent)
-                || self.is_marked_process(described.parent, hint.prey),
-            in_hosts_group: self
-                .kin
-                .as_ref()
-                .is_some_and(|kin| kin.groups.contains(&described.group)),
+            parent_fits,
+            in_hosts_group: kin.groups.contains(&described.group),
             user_known,
         }
+    }
+
+    /// Whether a child of this one can be of the session: it is a member that lives, or takes orphans in, or looks like one of
+    /// the session itself.
+    fn vouches(&mut self, parent: u32, prey: usize, generations: u8) -> bool {
+        let marks = &self.scene.prey[prey].hunt.marks;
+        if let Some(core) = self.known.get(&parent) {
+            let member = marks.contains(&core.life) && core.facts.is_searched();
+            if member && is_alive(core) {
+                return true;
+            }
+        }
+        if self.takes_in(parent, prey) {
+            return true;
+        }
+        if generations == 0 || parent == self.own || !self.is_marked_process(parent, prey) {
+            return false;
+        }
+        let Ok(found) = self.table.describe(parent) else {
+            return false;
+        };
+        let kin = self.kin.get_or_insert_with(|| kin(self.table, self.own));
+        let out_of_place = kin.groups.contains(&found.group);
+        let young_enough = found.start_ticks >= self.scene.prey[prey].hunt.since;
+        young_enough && !out_of_place && self.vouches(found.parent, prey, generations - 1)
+    }
+
+    /// Whether orphans of the session come to this process.
+    fn takes_in(&mut self, parent: u32, prey: usize) -> bool {
+        let kin = self.kin.get_or_insert_with(|| kin(self.table, self.own));
+        if parent == self.own {
+            return kin.to_us;
+        }
+        if parent <= 1 {
+            return true;
+        }
+        if !kin.ancestors.contains(&parent) {
+            return false;
+        }
+        // Those of an earlier run may have had other ancestors between them and this one.
+        let earlier = !self.scene.prey[prey].hunt.earlier.is_empty();
+        let tried = || {
+            let facilities = &self.shared.facilities;
+            self.shared.tried.adopter(facilities, self.table)
+        };
+        earlier || tried() == Some(parent)
     }
 
     /// Whether this number has the mark now.
@@ -78,7 +131,7 @@ impl<'a> Round<'a> {
     pub(super) fn is_kin(&self, pid: u32) -> bool {
         self.kin
             .as_ref()
-            .is_none_or(|kin| kin.reapers.contains(&pid))
+            .is_none_or(|kin| kin.ancestors.contains(&pid))
     }
 
     pub(super) fn is_spared(&self, pid: u32, pin: &Pin) -> bool {
@@ -143,17 +196,15 @@ fn is_group_there(shared: &Shared, leader: &Core) -> bool {
     }
 }
 
-/// Orphans come to pid 1, or to an ancestor of ours that has asked for them. Whether one has asked cannot be seen.
+/// Orphans come to pid 1, or to an ancestor of ours that has asked for them. Whether one has asked is found out by trial.
 pub(super) fn kin(table: &ProcessTable, own: u32) -> Kin {
     /// Longer than any chain of ancestors.
     const LONGEST: usize = 4096;
     let mut kin = Kin {
-        reapers: HashSet::from([0, 1]),
+        ancestors: HashSet::from([0, 1, own]),
+        to_us: sys::adopts_orphans(),
         groups: HashSet::new(),
     };
-    if sys::adopts_orphans() {
-        kin.reapers.insert(own);
-    }
     let mut pid = own;
     for _ in 0..LONGEST {
         let Ok(described) = table.describe(pid) else {
@@ -165,7 +216,7 @@ pub(super) fn kin(table: &ProcessTable, own: u32) -> Kin {
         if pid == 0 {
             break;
         }
-        kin.reapers.insert(pid);
+        kin.ancestors.insert(pid);
     }
     kin
 }

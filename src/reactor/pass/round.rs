@@ -8,13 +8,16 @@ use super::earlier::Testimony;
 use super::kin::{Acquaintance, Kin, acquaintance, is_alive};
 use super::{Memory, Prey, Remembered, Scene, nobody, refused};
 use crate::limit_mark::Pair;
-use crate::machine::{Fate, Passed, Seen, Sighting, Verdict};
+use crate::machine::{Fate, Passed, Says, Seen, Sighting, Verdict};
 use crate::mark::{self, Mark};
 use crate::reactor::shared::{Core, Shared};
 use crate::sys::{self, Described, Limits, Pin, ProcessTable};
 
 /// How long what an earlier run was starting when it died may take to its exec, in clock ticks of mostly 10 ms.
 const TICKS_UNTIL_EXEC: u64 = 200;
+
+/// So many generations are followed upwards at most.
+const DEEPEST: u8 = 8;
 
 /// Once over all processes.
 pub(super) struct Round<'a> {
@@ -33,6 +36,8 @@ pub(super) struct Round<'a> {
     pub(super) known: HashMap<u32, Arc<Core>>,
     /// Where orphans of ours come to, and the groups of those and of this process. Read when they are needed.
     pub(super) kin: Option<Kin>,
+    /// How many parents are being met for the sake of their children.
+    depth: u8,
     pids: Vec<u32>,
     /// Those of our children that nobody holds, as they were when the list was begun.
     strays: HashSet<u32>,
@@ -43,7 +48,6 @@ pub(super) struct Round<'a> {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Hint {
     pub(super) prey: usize,
-    pub(super) child: bool,
     /// It is an orphan that has come to us, and can belong to nobody else.
     pub(super) ours: bool,
 }
@@ -51,11 +55,7 @@ pub(super) struct Hint {
 impl Hint {
     /// It was seen in the cgroup.
     pub(super) fn inside(prey: usize) -> Self {
-        Self {
-            prey,
-            child: false,
-            ours: false,
-        }
+        Self { prey, ours: false }
     }
 }
 
@@ -94,6 +94,7 @@ impl<'a> Round<'a> {
             groups,
             known,
             kin: None,
+            depth: 0,
             pids: Vec::new(),
             strays: HashSet::new(),
             passed: Passed::default(),
@@ -195,16 +196,8 @@ impl<'a> Round<'a> {
                 .and_then(|group| self.groups.get(&group))
                 .map(|&(index, _)| index)
         };
-        let child = child_of.is_some();
         match marked.or(grouped).or(child_of) {
-            Some(prey) => self.meet(
-                pid,
-                Hint {
-                    prey,
-                    child,
-                    ours: false,
-                },
-            ),
+            Some(prey) => self.meet(pid, Hint { prey, ours: false }),
             None if self.strays.contains(&pid) => self.meet_stray(pid),
             None => false,
         }
@@ -237,7 +230,7 @@ impl<'a> Round<'a> {
             self.remembered.unmarked.insert(pid);
             return None;
         };
-        let named = (0..self.scene.prey.len()).find(|&prey| self.names(pid, prey));
+        let named = (0..self.scene.prey.len()).find(|&prey| self.names(pid, prey) == Says::Ours);
         if named.is_some() {
             return named;
         }
@@ -255,23 +248,29 @@ impl<'a> Round<'a> {
         None
     }
 
-    /// Whether the environment of a process names this life.
-    pub(super) fn names(&self, pid: u32, prey: usize) -> bool {
+    /// What the environment of a process says of this life.
+    pub(super) fn names(&self, pid: u32, prey: usize) -> Says {
         if self.memory.is_hanging(pid) {
-            return false;
+            return Says::Nothing;
         }
         let value = self
             .memory
             .while_reading(pid, || self.table.variable(pid, mark::VARIABLE));
         let Some(value) = value else {
-            return false;
+            return Says::Nothing;
         };
+        let of_this_registry = |token: &mark::Token| token.registry == self.shared.plan.number;
         let ours = |token: &mark::Token| {
-            token.registry == self.shared.plan.number
-                && self.scene.prey[prey].hunt.marks.contains(&token.life)
+            of_this_registry(token) && self.scene.prey[prey].hunt.marks.contains(&token.life)
         };
         let tokens: Vec<mark::Token> = Mark::parse(value.as_bytes()).tokens().cloned().collect();
-        tokens.iter().any(ours) || self.names_earlier(&tokens, prey)
+        if tokens.iter().any(ours) || self.names_earlier(&tokens, prey) {
+            Says::Ours
+        } else if tokens.iter().any(of_this_registry) {
+            Says::Others
+        } else {
+            Says::Nothing
+        }
     }
 
     /// What the files say of another user's process. They are read once for each process: nobody marks it later.
@@ -318,6 +317,9 @@ impl<'a> Round<'a> {
         if self.scene.taken_in.contains(&pid) || self.belongs_to_detached(pid) {
             return false;
         }
+        if self.is_anothers(pid, hint.prey) {
+            return false;
+        }
         let pin = match Pin::open(pid, &self.shared.facilities) {
             Ok(pin) => pin,
             Err(error) if sys::is_gone(&error) => {
@@ -338,6 +340,7 @@ impl<'a> Round<'a> {
             self.passed.calm = false;
             return false;
         };
+        self.meet_parent(described.parent, hint.prey);
         let sighting = self.sighting(pid, &described, hint);
         // Alive after it was read: what was read is about the one that is held.
         if !matches!(pin.is_dead(), Ok(false)) {
@@ -349,8 +352,9 @@ impl<'a> Round<'a> {
             // It is one of our ancestors, or this process itself.
             _ if earlier && self.is_kin(pid) => Verdict::Stranger,
             _ if earlier => self.judge_earlier(pid, hint.prey, sighting),
+            Verdict::AskVariable if self.is_in_anothers_leaf(&pin, hint.prey) => Verdict::Stranger,
             Verdict::AskVariable => {
-                let variable = Some(self.names(pid, hint.prey));
+                let variable = self.names(pid, hint.prey);
                 Sighting {
                     variable,
                     ..sighting
@@ -374,6 +378,33 @@ impl<'a> Round<'a> {
                 true
             }
         }
+    }
+
+    /// A marked parent is met before its child: whether it is a member decides what the child is.
+    fn meet_parent(&mut self, parent: u32, prey: usize) {
+        let looked_at = parent <= 1 || parent == self.own || self.known.contains_key(&parent);
+        if looked_at || self.depth >= DEEPEST || !self.is_marked_process(parent, prey) {
+            return;
+        }
+        self.depth += 1;
+        self.meet(parent, Hint { prey, ours: false });
+        self.depth -= 1;
+    }
+
+    /// Whether it is a registered process of another session, or was found to be of one.
+    fn is_anothers(&self, pid: u32, prey: usize) -> bool {
+        let marks = &self.scene.prey[prey].hunt.marks;
+        let life = self.shared.index.life_of(pid);
+        life.is_some_and(|life| !marks.contains(&life))
+    }
+
+    /// Whether it is in the cgroup of another session.
+    fn is_in_anothers_leaf(&self, pin: &Pin, prey: usize) -> bool {
+        let marks = &self.scene.prey[prey].hunt.marks;
+        let life = pin
+            .cgroup()
+            .and_then(|cgroup| self.shared.leaves.life_of(cgroup));
+        life.is_some_and(|life| !marks.contains(&life))
     }
 
     /// Somebody for whom something spoke is dead. It counts as one of them, whatever it was: that is never too little.

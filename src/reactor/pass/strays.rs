@@ -26,14 +26,7 @@ impl Round<'_> {
     /// A child of ours that nobody holds, and that nothing names. Says whether somebody new was met.
     pub(super) fn meet_stray(&mut self, pid: u32) -> bool {
         if let Some(prey) = self.heir_of_strays() {
-            return self.meet(
-                pid,
-                Hint {
-                    prey,
-                    child: false,
-                    ours: true,
-                },
-            );
+            return self.meet(pid, Hint { prey, ours: true });
         }
         let pin = Pin::open(pid, &self.shared.facilities);
         if pin.is_ok_and(|pin| !matches!(pin.is_dead(), Ok(false))) {

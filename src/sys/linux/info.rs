@@ -15,6 +15,8 @@ use crate::sys::unix::status_of_word;
 const PID: u64 = 1 << 0;
 /// `PIDFD_INFO_CREDS`: its users and groups.
 const CREDS: u64 = 1 << 1;
+/// `PIDFD_INFO_CGROUPID`: its cgroup of version 2.
+const CGROUP: u64 = 1 << 2;
 /// `PIDFD_INFO_EXIT`: the wait status, once the process was reaped.
 pub(super) const EXIT: u64 = 1 << 3;
 /// `PIDFD_INFO_SUPPORTED_MASK` (6.19): what this kernel can tell.
@@ -100,6 +102,12 @@ pub(super) fn real_user(pidfd: BorrowedFd<'_>) -> io::Result<u32> {
     }
     let [user, ..] = info.credentials;
     Ok(user)
+}
+
+/// The number that names the cgroup of version 2 of a process, if there is one.
+pub(super) fn cgroup(pidfd: BorrowedFd<'_>) -> Option<u64> {
+    let info = ask(pidfd, CGROUP).ok()?;
+    (info.mask & CGROUP != 0).then_some(info.cgroup_id)
 }
 
 fn ask(pidfd: BorrowedFd<'_>, mask: u64) -> io::Result<PidfdInfo> {

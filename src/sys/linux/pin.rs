@@ -111,6 +111,11 @@ impl Pin {
         info::parent_and_user(self.fd()).ok()
     }
 
+    /// The number that names its cgroup. `None` before Linux 6.13, and where there are no cgroups of version 2.
+    pub(crate) fn cgroup(&self) -> Option<u64> {
+        info::cgroup(self.fd())
+    }
+
     /// `IN` once it has ended, `HUP` as well once it was reaped (by then the number may be anybody's).
     pub(super) fn poll(&self) -> io::Result<PollFlags> {
         poll_now(&mut [PollFd::new(&self.pidfd, PollFlags::IN)])

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, Mode, OFlags, Stat, openat, unlinkat};
+use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::place::subdirectories;
@@ -25,6 +25,8 @@ pub(crate) struct Leaf {
     parent: Arc<OwnedFd>,
     name: String,
     directory: OwnedFd,
+    /// What the kernel calls it.
+    id: u64,
     procs: Arc<OwnedFd>,
     kill: OwnedFd,
     events: OwnedFd,
@@ -89,6 +91,7 @@ impl Leaf {
         let open = |file: &str, flags: OFlags| {
             openat(&directory, file, flags | OFlags::CLOEXEC, Mode::empty())
         };
+        let id = fstat(&directory)?.st_ino;
         let procs = Arc::new(open("cgroup.procs", OFlags::RDWR)?);
         let kill = open("cgroup.kill", OFlags::WRONLY)?;
         let events = open("cgroup.events", OFlags::RDONLY)?;
@@ -97,6 +100,7 @@ impl Leaf {
             parent,
             name,
             directory,
+            id,
             procs,
             kill,
             events,
@@ -104,6 +108,11 @@ impl Leaf {
             watched: AtomicBool::new(false),
             removed: AtomicBool::new(false),
         })
+    }
+
+    /// The number that names this cgroup in this boot.
+    pub(crate) fn id(&self) -> u64 {
+        self.id
     }
 
     /// What a process writes 0 to in order to enter.
