@@ -63,7 +63,8 @@ fn host(registry: u64) -> Host {
 }
 
 fn open(path: &Path, registry: u64) -> Result<Ledger> {
-    Ledger::open(path, host(registry), |_| false, CLOCK)
+    // What another test forks at this moment has the lock until its exec: it is waited for, as after a host's death.
+    Ledger::open(path, host(registry), |_| true, CLOCK)
 }
 
 fn kind(opened: Result<Ledger>) -> ErrorKind {
