@@ -180,8 +180,8 @@ fn limit_mark(shared: &Shared, spawning: &Spawning, own_group: bool) -> Option<P
     let mark = shared.plan.limit_mark.filter(|_| own_group)?;
     let mark = mark.of(spawning.life());
     // Any process of its user may have lowered the host's own, and what it starts cannot have more.
-    let own = sys::own_limit().ok()?;
-    (own.hard >= mark.hard).then_some(mark)
+    let fits = sys::own_limit().map_or(true, |own| own.hard >= mark.hard);
+    fits.then_some(mark)
 }
 
 /// What may be claimed of it and its descendants.

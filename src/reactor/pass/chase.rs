@@ -31,7 +31,8 @@ impl Round<'_> {
                 return met;
             };
             if newest == last {
-                std::thread::yield_now();
+                // Without giving up the processor, which on a busy machine is to come back too late. It is not for long.
+                std::hint::spin_loop();
                 continue;
             }
             let from = if newest > last && newest - last < NEW_NUMBERS {

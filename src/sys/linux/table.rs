@@ -101,33 +101,9 @@ impl ProcessTable {
 
     /// The limit that holds the mark; `Refused` for a process of another user, unless we may do anything.
     pub(crate) fn limits(&self, pid: u32) -> Limits {
-        let mut limit = libc::rlimit64 {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
-        let Ok(raw) = to_pid(pid) else {
-            return Limits::Gone;
-        };
-        // SAFETY: the new limit is absent, and the old one is written to memory that is valid for it. By number and not by
-        // the C library's function, whose type for the resource differs.
-        let answer = unsafe {
-            libc::syscall(
-                libc::SYS_prlimit64,
-                raw.as_raw_pid(),
-                LIMIT_OF_MARK,
-                std::ptr::null::<libc::rlimit64>(),
-                &raw mut limit,
-            )
-        };
-        if answer == 0 {
-            return Limits::Read(Pair {
-                soft: limit.rlim_cur,
-                hard: limit.rlim_max,
-            });
-        }
-        match Errno::from_io_error(&io::Error::last_os_error()) {
-            Some(Errno::SRCH) => Limits::Gone,
-            Some(_) | None => Limits::Refused,
+        match to_pid(pid) {
+            Ok(raw) => read_limit(raw.as_raw_pid()),
+            Err(_) => Limits::Gone,
         }
     }
 
@@ -293,14 +269,42 @@ pub(crate) fn mark_limit(pid: u32, mark: Pair) -> io::Result<()> {
 ///
 /// # Errors
 ///
-/// None here; why there is none, for people.
-#[expect(clippy::unnecessary_wraps, reason = "there is no such limit elsewhere")]
+/// Why it cannot be read, for people: a sandbox may refuse `prlimit`.
 pub(crate) fn own_limit() -> Result<Pair, &'static str> {
-    let limit = rustix::process::getrlimit(rustix::process::Resource::Locks);
-    Ok(Pair {
-        soft: limit.current.unwrap_or(u64::MAX),
-        hard: limit.maximum.unwrap_or(u64::MAX),
-    })
+    // Not by rustix, which takes it for granted that a sandbox lets this through.
+    match read_limit(0) {
+        Limits::Read(pair) => Ok(pair),
+        Limits::Refused | Limits::Gone => Err("this program's own limits cannot be read"),
+    }
+}
+
+/// The limit that holds the mark, of the process with this number or, for 0, of this one.
+fn read_limit(raw: libc::pid_t) -> Limits {
+    let mut limit = libc::rlimit64 {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the new limit is absent, and the old one is written to memory that is valid for it. By number and not by
+    // the C library's function, whose type for the resource differs.
+    let answer = unsafe {
+        libc::syscall(
+            libc::SYS_prlimit64,
+            raw,
+            LIMIT_OF_MARK,
+            std::ptr::null::<libc::rlimit64>(),
+            &raw mut limit,
+        )
+    };
+    if answer == 0 {
+        return Limits::Read(Pair {
+            soft: limit.rlim_cur,
+            hard: limit.rlim_max,
+        });
+    }
+    match Errno::from_io_error(&io::Error::last_os_error()) {
+        Some(Errno::SRCH) => Limits::Gone,
+        Some(_) | None => Limits::Refused,
+    }
 }
 
 /// When a pinned process was started, in clock ticks since boot.
