@@ -1,5 +1,6 @@
 //! A host of agents: numbered conversations, each a session with an agent and the tool that the agent has started; a reaper
-//! that ends the conversations that are closed; and a look, at its start, for what an earlier run left behind.
+//! that ends the conversations that are closed; and at its start an end of what an earlier run left behind, by recovery, and of
+//! what never had a mark, by a rule.
 //!
 //! ```sh
 //! cargo run --example agent_host             # the whole story, with a host that is killed and started again
@@ -12,6 +13,7 @@ use std::error::Error;
 use std::fs;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -48,15 +50,20 @@ fn main() -> Result<ExitCode> {
 type Open = Arc<Mutex<HashSet<u64>>>;
 
 fn serve(name: &str) -> Result<ExitCode> {
+    let scratch = scratch(name);
+    fs::create_dir_all(&scratch)?;
     let registry = Registry::builder()
-        .owner_name("agent-host")
+        // What this run and the next have in common. Two hosts of one name do not touch each other's while they live.
+        .owner_name(format!("agent-host {name}"))
+        .ledger(scratch.join("ledger"))
         .stop_policy(StopPolicy::new().signal(Signal::TERM, Duration::from_secs(2)))
         .build()?;
     let events = EventMask::SESSIONS | EventMask::ORPHANS | EventMask::REAPER;
     let events = registry.subscribe_to(events);
     let teller = thread::spawn(move || tell(events));
 
-    recover(&registry, name)?;
+    recover(&registry)?;
+    clear(&registry, name)?;
     let open = Open::default();
     let reaper = reap(&registry, name, &open)?;
     println!("ready");
@@ -81,18 +88,33 @@ fn serve(name: &str) -> Result<ExitCode> {
     })
 }
 
+/// Where the ledger is. A service has a directory of its own below `/run`.
+fn scratch(name: &str) -> PathBuf {
+    std::env::temp_dir().join(format!("agent_host {name}"))
+}
+
 /// Ends what an earlier run left, which was killed and could not do it itself.
-fn recover(registry: &Registry, name: &str) -> Result<()> {
-    // With an agent its tool loses its parent, and is an orphan only then: until nothing is found.
+fn recover(registry: &Registry) -> Result<()> {
+    let report = registry.recover()?;
+    println!("{report}");
+    if !report.is_clean() {
+        return Err("something of the earlier run does not die".into());
+    }
+    Ok(())
+}
+
+/// Ends what recovery cannot know: what was started by an older version, say, that marked nothing.
+fn clear(registry: &Registry, name: &str) -> Result<()> {
+    // With a process its child loses its parent, and is an orphan only then: until nothing is found.
     loop {
         let report = registry.sweep(&left_behind(name))?;
         if report.found() == 0 {
-            println!("nothing is left of an earlier run");
+            println!("no orphans");
             return Ok(());
         }
-        println!("left by an earlier run:\n{report}");
+        println!("{report}");
         if !report.is_clean() {
-            return Err("something of the earlier run does not die".into());
+            return Err("an orphan does not die".into());
         }
     }
 }
@@ -180,9 +202,9 @@ fn list(registry: &Registry) -> Result<()> {
 fn tell(events: Subscription) {
     for event in events {
         match event.kind() {
-            EventKind::SessionEnded(report) if event.label() != Some("sweep") => {
-                println!("{report}");
-            }
+            // What recovery and a sweep end is in a session too, and they have reports of their own.
+            EventKind::SessionEnded(_) if matches!(event.label(), Some("sweep" | "recovery")) => {}
+            EventKind::SessionEnded(report) => println!("{report}"),
             EventKind::OrphanFound(_) | EventKind::OrphanEnded(_) => println!("{event}"),
             EventKind::ReaperPassed(report) if report.skipped() => println!("{event}"),
             _ => {}
@@ -203,6 +225,7 @@ fn agent() -> Result<ExitCode> {
 /// Starts the host, lets it work, kills it, and starts it again.
 fn story() -> Result<ExitCode> {
     let name = format!("story {}", std::process::id());
+    let _scratch = Scratch(scratch(&name));
     println!("--- a host with three conversations, of which one is closed");
     let mut host = Running::start(&name)?;
     for line in ["open 1", "open 10", "open 42"] {
@@ -215,6 +238,13 @@ fn story() -> Result<ExitCode> {
     println!("--- it is killed with SIGKILL, and can do nothing about it");
     host.child.kill()?;
     host.child.wait()?;
+    println!("    /proc: {} processes of it alive", living(&name)?.len());
+
+    println!("--- and there is an orphan that no registry has ever marked");
+    Command::new("sh")
+        .args(["-c", "exec >/dev/null 2>&1; sleep 300 &"])
+        .env(HOST, &name)
+        .status()?;
     println!("    /proc: {} processes of it alive", living(&name)?.len());
 
     println!("--- it is started again");
@@ -233,6 +263,16 @@ fn story() -> Result<ExitCode> {
     } else {
         ExitCode::FAILURE
     })
+}
+
+/// A directory that is gone when the story is over.
+struct Scratch(PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // It is not there if no host has come so far.
+        drop(fs::remove_dir_all(&self.0));
+    }
 }
 
 /// The host, as another program sees it.

@@ -12,7 +12,8 @@ use std::fmt;
 /// `Display` prints a line for each, without a newline at its end:
 ///
 /// ```text
-/// cgroup tier              no: not offered by this version
+/// cgroup tier              no: may not write to /sys/fs/cgroup/init.scope: Permission denied (os error 13)
+/// subreaper tier           no: it needs the host's consent, Builder::subreaper(true)
 /// group signal after reap  yes
 /// ```
 ///
@@ -46,11 +47,14 @@ type Verdict = Result<(), Cow<'static, str>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Capability {
-    /// [`Containment::Cgroup`](crate::Containment::Cgroup) can be had. Linux, with a cgroup v2 that
+    /// [`Containment::Cgroup`](crate::Containment::Cgroup) can be had. Linux 5.14, with a cgroup v2 that
     /// this host may write to.
+    ///
+    /// It is looked at and not tried: what only shows when a cgroup is made (a kernel before 5.14, `cgroup.max.descendants`)
+    /// is told by [`Builder::build`](crate::Builder::build) for the registry's tier, and by a spawn for its own.
     CgroupTier,
-    /// [`Containment::Subreaper`](crate::Containment::Subreaper) can be had. Linux, with the host's
-    /// consent.
+    /// [`Containment::Subreaper`](crate::Containment::Subreaper) can be had. Linux 6.9, with the host's
+    /// [consent](crate::Builder::subreaper).
     SubreaperTier,
     /// A group can be signalled after its leader was reaped, so that no zombie has to hold its
     /// number. Linux 6.9.
@@ -141,10 +145,7 @@ mod tests {
 
     fn some() -> Capabilities {
         Capabilities::new(vec![
-            (
-                Capability::CgroupTier,
-                Err("not offered by this version".into()),
-            ),
+            (Capability::CgroupTier, Err("only Linux has cgroups".into())),
             (Capability::GroupSignalAfterReap, Ok(())),
         ])
     }
@@ -155,7 +156,7 @@ mod tests {
         assert!(some.has(Capability::GroupSignalAfterReap));
         assert_eq!(
             some.why_not(Capability::CgroupTier),
-            Some("not offered by this version")
+            Some("only Linux has cgroups")
         );
     }
 
@@ -169,7 +170,7 @@ mod tests {
     fn they_print_as_an_aligned_list() {
         assert_eq!(
             some().to_string(),
-            "cgroup tier              no: not offered by this version\ngroup signal after reap  yes"
+            "cgroup tier              no: only Linux has cgroups\ngroup signal after reap  yes"
         );
     }
 }

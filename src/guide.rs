@@ -8,18 +8,34 @@
 //! | --- | --- | --- | --- | --- |
 //! | [MCP client](#an-mcp-client) | a conversation | `Group` | `stdio_server()` | it reads stdout itself, stderr goes to a file |
 //! | [test runner](#a-test-runner) | a test | `Group` | TERM, a short grace | `collect_output` |
-//! | [agent host](#an-agent-host) | an agent's turn or workspace | `Group`; an editor at the terminal `Leader` | TERM, idle limit | `collect_output` with a small limit |
+//! | [agent host](#an-agent-host) | an agent's turn or workspace | up to `Cgroup`; an editor at the terminal `Leader` | TERM, idle limit | `collect_output` with a small limit |
 //! | [build tool](#a-build-tool) | the build | `Group` | `graceful()`, hardened by a second Ctrl-C | `collect_output` |
 //! | [language-server manager](#a-language-server-manager) | a workspace | `Group` | its own goodbye, then close stdin, TERM | it reads stdout itself |
-//! | [CI agent as pid 1](#a-ci-agent-as-pid-1) | a job | `Group` | TERM within the job's time | to a file |
-//! | [daemon with a deadline](#a-daemon-with-a-deadline) | a tenant | `Group` | `within` what the init system leaves | its own |
+//! | [CI agent as pid 1](#a-ci-agent-as-pid-1) | a job | `Cgroup`, or `Subreaper` | TERM within the job's time | to a file |
+//! | [daemon with a deadline](#a-daemon-with-a-deadline) | a tenant | up to `Cgroup` | `within` what the init system leaves | its own |
 //!
 //! `Group` is the default tier. [`Containment::Leader`] is for what has to stay in the terminal's own group: an
 //! editor, `sudo`, `ssh`; what those start is neither ended nor claimed. Under `Group` the end of a session finds what
 //! its processes have started, also where that has left their groups (a daemon, `setsid`), and ends it with the rest:
 //! [`SessionReport::leftovers`] names it. It is found by marks that a program can take off if it means to; where that
-//! matters, [`Containment::Cgroup`] or [`Subreaper`](Containment::Subreaper) hold it faster, if they are to be had. A daemon that is shared, and is to outlive the session
-//! that happened to start it (`gpg-agent`, a build server), is left alone by [`Builder::spare`].
+//! matters, one of two tiers holds it faster.
+//!
+//! * [`Containment::Cgroup`], where the host has a cgroup to itself: a service with `Delegate=yes`, a container with a writable
+//!   `/sys/fs/cgroup`, anything that runs as root. Each session has its own, so that it does not matter what else the host does.
+//!   For a proof, launch by [`Command`] as another user than root and than the owner of the cgroup
+//!   ([`Command::uid`]); else the end is observed, which still takes a fork bomb in one go.
+//! * [`Containment::Subreaper`], where the host starts nothing but by this registry and sessions end together or one after
+//!   another: an agent that runs a job, and is pid 1 of a container perhaps. It needs no right at all, and proves the end of the
+//!   last session, for std's [`Command`](std::process::Command) too.
+//!
+//! Both may be missing on the next machine. [`Builder::containment_up_to`] takes the best that there is, and the report says
+//! which claim came of it; [`Builder::containment`] takes this one or fails, for hosts that would rather not run. A tier can also be
+//! [a session's](SessionOptions::containment). `examples/process_tree` runs the same hard tree under all four and prints what
+//! each one leaves.
+//!
+//! A daemon that is shared, and is to outlive the session
+//! that happened to start it (`gpg-agent`, a build server), is left alone by [`Builder::spare`]. Under `Cgroup` it is moved out
+//! of the session's cgroup for that.
 //!
 //! # What is the same for all
 //!
@@ -98,8 +114,9 @@
 //! * *The host lives, the session is not needed any more*, and somebody forgot to end it. A
 //!   [reaper](Registry::start_reaper) asks the host from time to time which sessions are, and ends the others. Name a
 //!   session in the host's table first and begin it then.
-//! * *The host is dead*, killed with SIGKILL perhaps, and could end nothing.
-//! * *Nothing is known of it*: it carries no mark, or the mark of nobody who lives. For these two there are
+//! * *The host is dead*, killed with SIGKILL perhaps, and could end nothing. Its next run does, by
+//!   [recovery](#after-a-crash), and needs no rule for that.
+//! * *Nothing is known of it*: it carries no mark, or the mark of a host that nobody starts again. For these there are
 //!   [sweeps](Registry::sweep) by a rule, at the start of a host and in each pass of its reaper.
 //!
 //! A rule of old is "its parent is pid 1, and its command line contains the name of our server". It ends strangers: an
@@ -138,8 +155,8 @@
 //! of another program that does. It is ended like a session: by a ladder, through a pidfd, and counted when the kernel says
 //! that it is dead.
 //!
-//! `examples/agent_host.rs` is a host with numbered conversations, a reaper and a sweep at its start, that is killed and
-//! started again.
+//! `examples/agent_host.rs` is a host with numbered conversations, a reaper, and recovery and a sweep at its start, that is
+//! killed and started again.
 //!
 //! # An MCP client
 //!
@@ -215,6 +232,7 @@
 //! * [`SessionOptions::idle_limit`] ends a workspace that nobody uses; [`Session::touch`] and each spawn begin it
 //!   anew. What its processes do does not count as use.
 //! * [`SessionOptions::max_processes`] for one that starts too much. Descendants are not counted.
+//! * [`Builder::containment_up_to`]`(Containment::Cgroup)`: an agent is not hostile, and what it starts may well be.
 //! * [`Registry::end_sessions_except`] with the workspaces that the host still knows. The sessions are listed before
 //!   the first of them is asked for, so that one which begins meanwhile is not ended. [`Registry::start_reaper`] does
 //!   that from time to time, and sweeps for [orphans](#orphans).
@@ -331,22 +349,30 @@
 //!
 //! Runs strangers' jobs in a container, as its first process.
 //!
-//! * Orphans of the whole container become its children, zombies when they die. This crate reaps no child that it was
-//!   not given. Let a small init (`docker run --init`) be pid 1; or reap them with `waitpid(-1)`, which is survived:
-//!   see [below](#what-a-host-must-not-do). A tier for such hosts, which also finds and ends the orphans, is to come.
+//! * Orphans of the whole container become its children, zombies when they die. With [`Builder::subreaper`] the registry reaps
+//!   them, and [`Containment::Subreaper`] ends them with the last job: what a job has left, however it hides, and what was left by
+//!   somebody who was put into the container from outside. The price: the agent starts nothing by any other way, and one
+//!   agent with many jobs at once proves the end of the last of them alone. Without it this crate reaps no child that it was not
+//!   given: let a small init (`docker run --init`) be pid 1.
+//! * [`Containment::Cgroup`] is better for many jobs at once, if the container has a cgroup that may be written to.
 //! * Pid 1 has no default signal handlers: without one, SIGTERM does nothing at all, and the container's end is a
 //!   SIGKILL for everybody.
 //! * Output to a file: a job may write gigabytes, and must not stop when the agent is busy.
-//! * A job's time is [`SessionOptions::time_limit`]. A job that daemonises is found and ended with its session. One that
-//!   means to hide, and takes off both marks, is not: that takes one of the stronger tiers, or a container for each job.
+//! * A job's time is [`SessionOptions::time_limit`]. A job that daemonises is found and ended with its session under every
+//!   tier but `Leader`. One that means to hide, and takes off both marks, is ended by these two tiers alone.
 //!
-//! ```
-//! use procession::{EventKind, EventMask, Reason, Registry, SessionOptions, Signal, StopPolicy};
+//! ```standalone_crate
+//! use procession::{
+//!     Containment, EventKind, EventMask, Reason, Registry, SessionOptions, Signal, StopPolicy,
+//! };
 //! use std::process::Command;
 //! use std::time::Duration;
 //!
 //! # fn main() -> Result<(), Box<dyn std::error::Error>> {
-//! let registry = Registry::new()?;
+//! let registry = Registry::builder()
+//!     .subreaper(true)
+//!     .containment_up_to(Containment::Subreaper)
+//!     .build()?;
 //! let options = SessionOptions::new()
 //!     .label("job 4711")
 //!     .stop_policy(StopPolicy::new().signal(Signal::TERM, Duration::from_secs(1)))
@@ -373,7 +399,7 @@
 //!   `graceful().within(4 s)` has no grace at all: say how much of the time the confirmation may have.
 //! * All sessions end at once: [`StopPolicy::longest`] is the time for everybody, not for each.
 //! * What did not die is named in the reports. Exit all the same: nobody can do more.
-//! * Each process costs one descriptor. Compare the soft limit (`ulimit -n`, often 1,024) with what the daemon may
+//! * Each process costs one descriptor, and under `Cgroup` each session six. Compare the soft limit (`ulimit -n`, often 1,024) with what the daemon may
 //!   start.
 //!
 //! ```
@@ -432,6 +458,9 @@
 //! * [`RecoveryPolicy::Adopt`] takes over instead: the sessions come back under their numbers, without pipes. That suits a
 //!   host that restarts itself and whose children do not talk to it.
 //! * What [`left_alone`](RecoveryReport::left_alone) lists is for a person to look at.
+//! * A cgroup that the dead host has left empty is removed by the next registry with the tier `Cgroup` and the same parent.
+//! * A child that is to die at once with its host gets a [`parent_death_signal`](Command::parent_death_signal). It reaches that
+//!   child and nothing that it has started.
 //!
 //! # What a host must not do
 //!
@@ -445,6 +474,7 @@
 //! | die of SIGINT, SIGTERM or SIGKILL | the children live on; the next run [finds them](#after-a-crash) |
 //! | start children from a thread that blocks signals | std's inherit the mask: SIGTERM does nothing, and each end comes to SIGKILL. What [`Command`] starts has an empty one |
 //! | `pre_exec`, `uid`, `groups` on std's `Command` | it works, and each spawn copies the host's page tables: slow in a large host. [`Command`] needs that for another user alone |
+//! | start a process past a registry with [`subreaper(true)`](Builder::subreaper) | its exit is taken away, and it is ended with the last session |
 //! | not read a pipe | the child stops in it; see [above](#who-drains-pipes) |
 //! | not read a [`Subscription`] | the newest events are lost, and [`Lagged`] counts them; nobody is delayed |
 //! | fork without exec, and go on | the copy does nothing: its drops end nothing, its calls say [`ReactorGone`](ErrorKind::ReactorGone) |

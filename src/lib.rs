@@ -41,7 +41,9 @@
 //! | keep what a child says | [`Process::collect_output`] |
 //! | bound what is started | [`Limits`], [`SpawnOptions::slot_timeout`] |
 //! | end what nobody needs any more, and orphans | [`Registry::start_reaper`], [`Registry::sweep`] by an [`OrphanRule`] |
-//! | look | [`Registry::processes`], [`Registry::sessions`], [`Registry::last_report`] |
+//! | hold descendants faster | [`Containment`], by [`Builder::containment_up_to`]; [`Registry::capabilities`] says what there is |
+//! | leave a shared daemon alone | [`Builder::spare`] |
+//! | look | [`Registry::processes`], [`Registry::sessions`], [`Session::members`], [`Registry::last_report`] |
 //! | end what an earlier run left | [`Registry::recover`], best with a [`Builder::ledger`] |
 //! | let a process go | [`Process::detach`], [`OnDrop::Detach`] |
 //! | end everything | [`Registry::shutdown`], [`Registry::begin_shutdown`] with progress, or drop the last [`Registry`] |
@@ -50,38 +52,49 @@
 //!
 //! # What is promised
 //!
+//! The page [`guarantees`] names the tests that hold each of these.
+//!
 //! 1. A process leaves the registry only when the kernel says that it is dead: never because a signal was sent, a time
 //!    has passed, or an `errno` looked like it.
 //! 2. `end_session` returns a clean report only when no process of the session lives, at the
 //!    [strength](Strength) that the report states. What does not die is reported by name and [cause](SurvivalCause),
 //!    stays tracked, is killed again by the next end of its number, and its late exit is still delivered.
-//! 3. No signal is sent to a process whose identity is not held at that moment, by its pidfd or by being our own
+//! 3. On Linux no signal is sent to a process whose identity is not held at that moment, by its pidfd or by being our own
 //!    child that nobody has reaped. A recycled pid is never signalled; nor is pid 1, this process, or its own group.
 //! 4. There is exactly one [`Exited`](EventKind::Exited) for each process, also when someone else reaped it, when SIGCHLD is
 //!    ignored, or when it died before we looked.
 //! 5. Grace is absolute, on the monotonic clock, and one for the whole session. A second caller joins the end; a
 //!    stricter one shortens it. What exited within its grace is not escalated, also when we look late.
 //! 6. A session that is ending accepts no new process: a spawn that raced the end fails, and its child is ended with the rest.
-//! 7. Between two exits the library costs no CPU.
-//! 8. Ending what is registered needs no new descriptor and no fork: it works at `EMFILE` and `EAGAIN`.
+//! 7. Between two exits the library costs no CPU, but for the deadlines and the reaper's interval that were asked for.
+//! 8. Ending what is registered needs no new descriptor and no fork: it works at `EMFILE` and `EAGAIN`. Looking for descendants
+//!    does need some; without, their groups are signalled, and the report claims less.
 //! 9. A failed spawn leaves nothing: no zombie, no record, no event, no descriptor.
 //! 10. Nothing in here installs a signal handler, changes the signal mask of the host's threads for longer than a spawn,
-//!     raises a limit, calls `waitpid(-1)`, or reaps a child that it was not given.
+//!     raises a limit, calls `waitpid(-1)`, or reaps a child that it was not given; except under [`Builder::subreaper`], where
+//!     the host has handed over all of its children.
 //! 11. After the host forks without exec, the copy in the child does nothing.
+//! 12. The host's death is covered as far as the kernel allows ([`Command::parent_death_signal`]), and what is left is found by
+//!     [`recover`](Registry::recover) in the next run.
 //!
 //! # What is not
 //!
-//! * *Descendants are found by what they carry, and that is no proof.* Under [`Containment::Group`], the default, an end signals
-//!   the group of each process, and looks through all processes of the machine for what has left it: by a mark in the environment
-//!   and one in a resource limit ([`Builder::limit_mark`]), by group and by parent. What is found is ended and confirmed like a
-//!   registered process, and the report says so: [`Observed(MarkAndGroup)`](Means::MarkAndGroup), or
-//!   [`Observed(Group)`](Means::Group) for what std's `Command` has started, whose first children can be faster than the second mark. It
-//!   finds the careless and does not hold the hostile: a program that leaves its group and its parent, clears its environment and
-//!   lowers its limit is not found.
-//! * *Not all have descendants that count.* Under [`Containment::Leader`], for what was attached or adopted, and without
+//! * *Descendants are held as fast as their [tier](Containment) holds them*, and each report says how fast that was. Under
+//!   [`Group`](Containment::Group), the default, they are found by what they carry: an end signals the group of each process, and
+//!   looks through all processes of the machine for what has left it, by a mark in the environment and one in a resource limit
+//!   ([`Builder::limit_mark`]), by group and by parent. What is found is ended and confirmed like a registered process, and that
+//!   is no proof: [`Observed(MarkAndGroup)`](Means::MarkAndGroup), or [`Observed(Group)`](Means::Group) for what std's `Command` has
+//!   started, whose first children can be faster than the second mark. It finds the careless and does not hold the hostile: a
+//!   program that leaves its group and its parent, clears its environment and lowers its limit is not found.
+//! * *A proof has conditions.* [`Cgroup`](Containment::Cgroup) proves the end of what [`Command`] has launched as a user who cannot write
+//!   to the `cgroup.procs` of the leaf's parent and above, and not of members that run as root, or as the owner of a delegated
+//!   cgroup. Somebody outside with more rights who moves a member out is not held. [`Subreaper`](Containment::Subreaper) proves the
+//!   end of the last sessions of a host that has no other children.
+//! * *Not all have descendants that count.* Under [`Containment::Leader`], for what was attached or adopted, and under `Group` without
 //!   [`Builder::marker`], a report claims the registered processes alone: [`Observed(Leader)`](Means::Leader), and
-//!   [`SessionReport::covers_descendants`] says no. The other two tiers,
-//!   [`Subreaper`](Containment::Subreaper) and [`Cgroup`](Containment::Cgroup), can claim more, where they are to be had.
+//!   [`SessionReport::covers_descendants`] says no.
+//! * What a member asks somebody else to start (a daemon that was there before, `systemd-run`, a container's engine) is no
+//!   descendant.
 //! * A process in uninterruptible sleep does not die of SIGKILL before it wakes, and one that changed its user may not be
 //!   signalled by us: the report names both as [survivors](SessionReport::survivors).
 //! * SIGKILL to this program itself leaves its processes as they are. The next run finds them by
@@ -96,13 +109,16 @@
 //! * Wait for a child that it gave away, or call `waitpid(-1)`. It is survived: where the kernel tells (Linux 6.15) the status
 //!   is known all the same, elsewhere it is [`Status::Unknown`].
 //! * Ignore SIGCHLD, or set `SA_NOCLDWAIT`. It is survived in the same way.
+//! * Start children past a registry that has its consent to be a [subreaper](Builder::subreaper): it takes their exits away, and
+//!   ends them with its last session.
 //! * Ignore signals that children are to heed: what std's `Command` starts inherits that, SIGPIPE aside, and becomes stubborn. What
 //!   [`Command`] starts does not.
 //!
 //! # Platforms
 //!
-//! Linux 5.4 and newer, with no feature flags; newer kernels add what [`Registry::capabilities`] lists. A process that is held costs
-//! one descriptor, to be set against the usual soft limit of 1,024.
+//! Linux 5.4 and newer, with no feature flags; newer kernels add what [`Registry::capabilities`] lists: cgroups that can be killed
+//! (5.14), the subreaper tier (6.9), the status of what others reaped (6.15). A process that is held costs one descriptor, and the
+//! cgroup of a session six, to be set against the usual soft limit of 1,024.
 //!
 //! macOS (10.15) and FreeBSD (13.1) have a back end on kqueue. Nothing has been run there yet: it is type-checked on Linux, and what it
 //! decides about the kernel's answers is tested and simulated there. Less can be promised: a process that is not a child is checked just
@@ -118,13 +134,16 @@
 //!    reactor/   one thread: the only place with a clock, a poll and side effects
 //!      |  Input + now            ^ Effect                    |
 //!      v                         |                           v
-//!    machine/   pure: no clock, no thread, no I/O        sys/   mechanism, no policy
-//!               decides everything
+//!    machine/   pure: no clock, no thread, no I/O        sys/   mechanism, no policy     ledger/   what outlives
+//!               decides everything                                                                the host
 //! ```
 //!
 //! `machine/` can be read and tested without a process: its tests explore every reachable state of small worlds. `sys/mod.rs` says what
 //! a back end has to provide. Spawning happens on the caller's thread (`birth`), against a small table of
-//! tokens and slots (`machine/gate.rs`) that only the machine opens and closes. The library logs under the target `procession`, on a
+//! tokens and slots (`machine/gate.rs`) that only the machine opens and closes. Descendants are looked for on a helper's thread
+//! (`reactor/pass/`), which tells the machine what it has met. The ledger (`ledger/`) is a file of records and what they mean together;
+//! it is written around a spawn and after an exit, and read by `recovery/`; `sweep/` and `reaper/` see to orphans while the host
+//! lives. The library logs under the target `procession`, on a
 //! thread of its own.
 
 mod birth;
@@ -171,6 +190,7 @@ mod sweep;
 mod sys;
 mod system_process;
 
+pub mod guarantees;
 pub mod guide;
 
 #[cfg(fuzzing)]

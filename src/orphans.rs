@@ -147,18 +147,18 @@ impl Registry {
 
     /// Finds what an earlier run of this program left behind, and ends it or takes it over.
     ///
-    /// Earlier runs are registries with this one's [`owner_name`](Builder::owner_name) whose program is dead: its number,
+    /// Earlier runs are registries with this one's [`owner_name`](crate::Builder::owner_name) whose program is dead: its number,
     /// its start and where the kernel has one the inode of its pidfd say so, in this boot and this pid namespace. Their
     /// processes are known by the variable in their environment; by their limit mark where that is tied to such a
-    /// registry by the [`ledger`](Builder::ledger) or by another process; or by the ledger alone. Neither needs privileges,
+    /// registry by the [`ledger`](crate::Builder::ledger) or by another process; or by the ledger alone. Neither needs privileges,
     /// nor does recovery need a ledger.
     ///
     /// Nothing is done to this program, to those that it descends from, or to anything that another program has that
     /// lives. Whatever leaves doubt is left alone, and reported: an owner in another pid namespace, a limit mark of which
     /// nothing says whose it is.
     ///
-    /// What is ended is ended by this registry's [`StopPolicy`], all at once, in a session of a number that the registry
-    /// picks, with [`Reason::Recovery`] and events like any other. What it forks in the meantime is found as at every end
+    /// What is ended is ended by this registry's [`StopPolicy`](crate::StopPolicy), all at once, in a session of a number that the registry
+    /// picks, with [`Reason::Recovery`](crate::Reason::Recovery) and events like any other. What it forks in the meantime is found as at every end
     /// of a session. What is taken over lives in sessions of the numbers that it had, until they are ended.
     ///
     /// It blocks: a pass over all processes takes some ten milliseconds where there are thousands, and an end takes what

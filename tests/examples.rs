@@ -241,16 +241,19 @@ fn job_runner_leaves_its_jobs_time_after_one_interrupt_and_none_after_two() {
 
 fn agent_host_ends_what_it_left_when_it_was_killed() {
     let wanted = [
-        "nothing is left of an earlier run",
+        "recovery: ",
+        "no orphans",
         "conversation 42 is open",
         "session 1 \"conversation 1\" (reaper): clean",
         "/proc: 4 processes of it alive",
         "killed with SIGKILL",
         "/proc: 4 processes of it alive",
+        "/proc: 5 processes of it alive",
         "started again",
-        "sweep: 2 found, 2 ended",
+        "recovery: 4 ended",
+        "sweep: 1 found, 1 ended",
         "reparented and of our conversations",
-        "nothing is left of an earlier run",
+        "no orphans",
         "/proc: 0 processes of it alive",
         "conversation 10 is open",
         "session 10 \"conversation 10\" (shutdown): clean",

@@ -9,6 +9,9 @@ use crate::session::ProcessId;
 
 /// How an end knows that the members of a session are gone.
 ///
+/// It is what holds for all of them: the weakest member counts, also one that was gone before the end. What each tier can claim
+/// is at [`Containment`](crate::Containment).
+///
 /// `Display` prints `proven (cgroup empty)`, `observed (leader)` or `unconfirmed`.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
@@ -84,11 +87,14 @@ impl fmt::Display for Strength {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Proof {
-    /// The session's cgroup is empty, every member was born in it, and none could leave it.
+    /// The session's cgroup was empty and is removed, every member was born in it, and none could leave it.
+    ///
+    /// It says nothing of a member that somebody outside, who may write to `cgroup.procs` above it, has moved out.
     CgroupEmpty,
-    /// The host, a subreaper, has no child left: ECHILD from `waitid` with `__WALL`.
+    /// The host, a subreaper, has no child left: ECHILD from `waitid` with `__WALL`. Only where the sessions that were ending
+    /// were all that there were.
     NoChildren,
-    /// The same, of the session's keeper process.
+    /// The same, of a keeper process of the session. Nothing claims this: the name is for a tier that does not exist.
     Keeper,
 }
 
@@ -106,14 +112,18 @@ impl fmt::Display for Proof {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Means {
-    /// The session's cgroup is empty; a member may have been able to leave it.
+    /// The session's cgroup is empty; a member may have been able to leave it, or was moved in a moment after its start. By
+    /// the mark and by group nobody was seen outside.
     Cgroup,
-    /// All orphans that came to the host were ended.
+    /// What [`MarkAndGroup`](Self::MarkAndGroup) and [`Group`](Self::Group) say, and every orphan that came to the host could be
+    /// told to be of this session or of another.
     Subreaper,
     /// No process carries the session's mark, and no group of it is left; every member had the mark
     /// from birth.
     MarkAndGroup,
-    /// The same, but what a member started within microseconds of its own start may lack the mark.
+    /// The same, but somebody may lack the mark: what a member of std's [`Command`](std::process::Command) started within
+    /// microseconds of its own start, everybody without a [limit mark](crate::Builder::limit_mark), or, under
+    /// [`Subreaper`](crate::Containment::Subreaper), an orphan that nothing names.
     Group,
     /// The registered processes are dead. Of their descendants nothing is claimed.
     Leader,
