@@ -86,6 +86,9 @@
 //!   is no proof: [`Observed(MarkAndGroup)`](Means::MarkAndGroup), or [`Observed(Group)`](Means::Group) for what std's `Command` has
 //!   started, whose first children can be faster than the second mark. It finds the careless and does not hold the hostile: a
 //!   program that leaves its group and its parent, clears its environment and lowers its limit is not found.
+//! * *A mark can be put on somebody else.* A program may set the limit mark of its session on another process of its user. What has
+//!   that mark alone is left alone, as a [claim](SessionReport::claims), unless it looks like an orphan of the session in all
+//!   other ways too: an orphan of pid 1 that is younger than the session cannot be told from a daemon of it, and is ended.
 //! * *A proof has conditions.* [`Cgroup`](Containment::Cgroup) proves the end of what [`Command`] has launched as a user who cannot write
 //!   to the `cgroup.procs` of the leaf's parent and above, and not of members that run as root, or as the owner of a delegated
 //!   cgroup. Somebody outside with more rights who moves a member out is not held. [`Subreaper`](Containment::Subreaper) proves the

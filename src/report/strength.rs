@@ -34,7 +34,7 @@ impl Strength {
         not(test),
         expect(
             dead_code,
-            reason = "the members of a session have unlike strengths once there are more tiers"
+            reason = "what the members of a session can claim is joined before it becomes a strength"
         )
     )]
     pub(crate) fn weaker(self, other: Self) -> Self {
