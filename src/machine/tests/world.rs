@@ -227,6 +227,7 @@ pub(super) struct World {
 }
 
 impl World {
+    #[cfg(test)]
     pub(super) fn new(limits: Limits, group_after_reap: bool) -> Self {
         Self::of_tier(limits, group_after_reap, Tier::Group)
     }
