@@ -1,8 +1,23 @@
-//! The example, which holds the processes of its tree by pidfds.
+//! What a wrapper leaves behind, and how much of it each containment tier ends: a stubborn server, a double-forked daemon, an
+//! escapee with a session of its own, a small fork bomb, a grandchild that holds the standard output. All of them are
+//! this program, started again in a role; each has a connection to this one, which
+//! ends with it: they are counted by that, not by what the library says.
+//!
+//! ```sh
+//! cargo run --example process_tree
+//! cargo run --example process_tree -- /sys/fs/cgroup/delegated    # where cgroups may be made
+//! ```
+//!
+//! What the weakest tier leaves, as it says that it does, this program ends itself. The exit code is 1 if anything is
+//! left after that, or if a tier left what its report says is gone.
+#![expect(clippy::print_stdout, reason = "an example that is there to be read")]
 
 use std::error::Error;
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::OwnedFd;
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::Arc;
 use std::thread;
@@ -12,8 +27,6 @@ use procession::channel::{self, Receiver};
 use procession::{
     Builder, Containment, ErrorKind, Process, Registry, SessionReport, Signal, StopPolicy,
 };
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, pidfd_open, pidfd_send_signal};
 
 /// After this every process of the tree leaves by itself, whatever became of this program.
 const LIFETIME: Duration = Duration::from_secs(30);
@@ -55,12 +68,12 @@ const CAST: [(&str, &str, usize); 6] = [
     ),
 ];
 
-pub(crate) fn main() -> Result<ExitCode, Box<dyn Error>> {
+fn main() -> Result<ExitCode, Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, role, rest @ ..] = args.as_slice()
+    if let [word, socket, role, rest @ ..] = args.as_slice()
         && word == "role"
     {
-        play(role, rest.first().map(String::as_str))?;
+        play(Path::new(socket), role, rest.first().map(String::as_str))?;
         return Ok(ExitCode::SUCCESS);
     }
     let policy = StopPolicy::new().signal(Signal::TERM, GRACE).kill();
@@ -118,21 +131,74 @@ impl Ended {
     }
 }
 
-/// A process of the tree, held by its identity.
+/// A process of the tree, held by its connection. It never says more than who it is; the end comes with its death.
 struct Member {
     name: String,
     pid: u32,
-    pidfd: OwnedFd,
+    connection: UnixStream,
 }
 
 impl Member {
     fn is_alive(&self) -> io::Result<bool> {
-        self.outlives(Duration::ZERO)
+        self.connection.set_nonblocking(true)?;
+        let alive = self.is_connected();
+        self.connection.set_nonblocking(false)?;
+        alive
     }
 
     fn outlives(&self, limit: Duration) -> io::Result<bool> {
-        let limit = Timespec::try_from(limit).map_err(io::Error::other)?;
-        Ok(poll(&mut [PollFd::new(&self.pidfd, PollFlags::IN)], Some(&limit))? == 0)
+        self.connection.set_read_timeout(Some(limit))?;
+        self.is_connected()
+    }
+
+    fn is_connected(&self) -> io::Result<bool> {
+        loop {
+            let error = match (&self.connection).read(&mut [0]) {
+                Ok(read) => return Ok(read > 0),
+                Err(error) => error,
+            };
+            let silent = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut];
+            if silent.contains(&error.kind()) {
+                return Ok(true);
+            }
+            if error.kind() == io::ErrorKind::ConnectionReset {
+                return Ok(false);
+            }
+            if error.kind() != io::ErrorKind::Interrupted {
+                return Err(error);
+            }
+        }
+    }
+
+    /// Has it leave, as all of them do when nobody listens to them.
+    fn dismiss(&self) -> io::Result<()> {
+        match self.connection.shutdown(Shutdown::Write) {
+            // It has left just now.
+            Err(error) if error.kind() == io::ErrorKind::NotConnected => Ok(()),
+            result => result,
+        }
+    }
+}
+
+/// Where the processes of the tree connect to.
+struct Socket {
+    path: PathBuf,
+    listener: UnixListener,
+}
+
+impl Socket {
+    fn new() -> io::Result<Self> {
+        let name = format!("process_tree-{}", std::process::id());
+        let path = std::env::temp_dir().join(name);
+        let listener = UnixListener::bind(&path)?;
+        Ok(Self { path, listener })
+    }
+}
+
+impl Drop for Socket {
+    fn drop(&mut self) {
+        // Somebody has tidied up there.
+        fs::remove_file(&self.path).unwrap_or_default();
     }
 }
 
@@ -159,12 +225,13 @@ fn run(builder: Builder, policy: &StopPolicy, size: usize) -> Result<Run, Box<dy
     };
     // Launched natively: in its tier before its first instruction.
     let mut command = procession::Command::new(std::env::current_exe()?);
-    command.args(["role", "wrapper"]);
+    let socket = Socket::new()?;
+    command.arg("role").arg(&socket.path).arg("wrapper");
     command.stdin(procession::Stdio::null());
     command.stdout(procession::Stdio::piped());
     command.stderr(procession::Stdio::piped());
     let wrapper = registry.spawn(SESSION, &mut command)?;
-    let (members, output, all_gone) = await_tree(&wrapper, size)?;
+    let (members, output, all_gone) = await_tree(&wrapper, &socket, size)?;
 
     let report = registry.end_session_with(SESSION, policy)?;
     let mut looked = Vec::new();
@@ -176,13 +243,12 @@ fn run(builder: Builder, policy: &StopPolicy, size: usize) -> Result<Run, Box<dy
     let output_ended = is_told(&output, GRACE);
     for (member, alive) in &looked {
         if *alive {
-            pidfd_send_signal(&member.pidfd, rustix::process::Signal::KILL)?;
+            member.dismiss()?;
         }
     }
     let ended = is_told(&all_gone, PATIENCE);
     let mut nothing_left = ended;
     for (member, _) in &looked {
-        // A dying process closes its end of the pipe a moment before it is dead.
         nothing_left &= !member.outlives(PATIENCE)?;
     }
     Ok(Run::Ended(Ended {
@@ -193,38 +259,47 @@ fn run(builder: Builder, policy: &StopPolicy, size: usize) -> Result<Run, Box<dy
     }))
 }
 
-/// Returns when all have said that they are up, with two ends: that of the wrapper's standard output, and that of the
-/// pipe on which they said so, which all of them hold.
+/// Returns when all have said that they are up, with two ends: that of the wrapper's standard output, and that of its
+/// standard error, which all of them hold.
 #[expect(clippy::type_complexity, reason = "three things that are used once")]
 fn await_tree(
     wrapper: &Process,
+    socket: &Socket,
     size: usize,
 ) -> Result<(Vec<Member>, Receiver<()>, Receiver<()>), Box<dyn Error>> {
     let mut stdout = wrapper.take_stdout().ok_or("no stdout")?;
-    let stderr = wrapper.take_stderr().ok_or("no stderr")?;
+    let mut stderr = wrapper.take_stderr().ok_or("no stderr")?;
     let output = when_over(move || {
         // It says nothing. What counts is when nobody is left who could.
         io::copy(&mut stdout, &mut io::sink()).unwrap_or_default();
     });
-    let (tell, said) = channel::unbounded();
     let all_gone = when_over(move || {
-        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
-            // Whether or not anybody counts any more: the pipe is read to its end.
-            tell.send(line).unwrap_or_default();
+        io::copy(&mut stderr, &mut io::sink()).unwrap_or_default();
+    });
+    let (tell, come) = channel::unbounded();
+    let listener = socket.listener.try_clone()?;
+    thread::spawn(move || {
+        for connection in listener.incoming().take(size) {
+            tell.send(connection).unwrap_or_default();
         }
     });
     let mut members = Vec::new();
     while members.len() < size {
-        let line = said
+        let connection = come
             .recv_timeout(PATIENCE)
-            .map_err(|_| format!("only {} of {size} have come up", members.len()))?;
-        let (name, pid) = line.split_once(' ').ok_or_else(|| line.clone())?;
-        let pid: u32 = pid.parse()?;
-        // It lives for long enough: the number is its own.
-        let raw = Pid::from_raw(pid.try_into()?).ok_or("pid 0")?;
-        let pidfd = pidfd_open(raw, PidfdFlags::empty())?;
-        let name = name.to_owned();
-        members.push(Member { name, pid, pidfd });
+            .map_err(|_| format!("only {} of {size} have come up", members.len()))??;
+        connection.set_read_timeout(Some(PATIENCE))?;
+        let mut line = String::new();
+        BufReader::new(&connection).read_line(&mut line)?;
+        let (name, pid) = line
+            .trim_end()
+            .split_once(' ')
+            .ok_or_else(|| line.clone())?;
+        members.push(Member {
+            name: name.to_owned(),
+            pid: pid.parse()?,
+            connection,
+        });
     }
     Ok((members, output, all_gone))
 }
@@ -335,81 +410,84 @@ fn print_ends(runs: &[(Containment, Run)]) {
 }
 
 /// What this program does when it is one of the tree.
-fn play(role: &str, argument: Option<&str>) -> Result<(), Box<dyn Error>> {
+fn play(socket: &Path, role: &str, argument: Option<&str>) -> Result<(), Box<dyn Error>> {
     match (role, argument) {
         ("wrapper", _) => {
             let started = [
-                start(&["server"], false)?,
-                start(&["escapee"], false)?,
-                start(&["bomb", "0"], false)?,
+                start(socket, &["server"], false)?,
+                start(socket, &["escapee"], false)?,
+                start(socket, &["bomb", "0"], false)?,
             ];
             // They leave when they have started theirs: so these become orphans.
             for middle in [
-                start(&["leaves", "daemon"], false)?,
-                start(&["leaves", "holder"], true)?,
+                start(socket, &["leaves", "daemon"], false)?,
+                start(socket, &["leaves", "holder"], true)?,
             ] {
                 let mut middle = middle;
                 middle.wait()?;
             }
-            stay("wrapper")?;
+            stay(socket, "wrapper")?;
             drop(started);
         }
         ("server", _) => {
             // Somebody else's decision to leave, which nobody looks at.
             let asked = Arc::default();
             signal_hook::flag::register(signal_hook::consts::SIGTERM, asked)?;
-            stay("server")?;
+            stay(socket, "server")?;
         }
         ("leaves", Some("daemon")) => {
             rustix::process::setsid()?;
             drop(
-                own(&["daemon"])?
+                own(socket, &["daemon"])?
                     .env_clear()
                     .stdout(Stdio::null())
                     .spawn()?,
             );
         }
-        ("leaves", Some(whom)) => drop(start(&[whom], true)?),
+        ("leaves", Some(whom)) => drop(start(socket, &[whom], true)?),
         ("escapee", _) => {
             rustix::process::setsid()?;
-            stay("escapee")?;
+            stay(socket, "escapee")?;
         }
         ("bomb", Some(generation)) => {
             let generation: u32 = generation.parse()?;
             let next = (generation + 1).to_string();
             let fuses = if generation < GENERATIONS { 2 } else { 0 };
             let started = (0..fuses)
-                .map(|_| start(&["bomb", &next], false))
+                .map(|_| start(socket, &["bomb", &next], false))
                 .collect::<io::Result<Vec<_>>>()?;
-            stay("bomb")?;
+            stay(socket, "bomb")?;
             drop(started);
         }
-        ("daemon" | "holder", _) => stay(role)?,
+        ("daemon" | "holder", _) => stay(socket, role)?,
         _ => return Err(format!("there is no role {role}").into()),
     }
     Ok(())
 }
 
 /// This program in a role.
-fn own(role: &[&str]) -> io::Result<Command> {
+fn own(socket: &Path, role: &[&str]) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg("role").args(role).stdin(Stdio::null());
+    command.arg("role").arg(socket).args(role);
+    command.stdin(Stdio::null());
     Ok(command)
 }
 
 /// Starts a role, which holds the standard error of this one, and the standard output only where that is its part.
-fn start(role: &[&str], holds_output: bool) -> io::Result<Child> {
-    let mut command = own(role)?;
+fn start(socket: &Path, role: &[&str], holds_output: bool) -> io::Result<Child> {
+    let mut command = own(socket, role)?;
     if !holds_output {
         command.stdout(Stdio::null());
     }
     command.spawn()
 }
 
-/// Says who it is, in one write so that lines do not mix, and stays for its lifetime.
-fn stay(role: &str) -> io::Result<()> {
-    let line = format!("{role} {}\n", std::process::id());
-    io::stderr().write_all(line.as_bytes())?;
-    channel::after(LIFETIME).recv().map_err(io::Error::other)?;
+/// Says who it is, and stays until nobody listens, or for its lifetime.
+fn stay(socket: &Path, role: &str) -> io::Result<()> {
+    let mut connection = UnixStream::connect(socket)?;
+    writeln!(connection, "{role} {}", std::process::id())?;
+    connection.set_read_timeout(Some(LIFETIME))?;
+    // Nothing ever comes: it is the end, or the time.
+    connection.read_exact(&mut [0]).unwrap_or_default();
     Ok(())
 }
