@@ -17,12 +17,13 @@ use procession::{
     ReaperOptions, Reason, Registry, Rung, Signal, SpawnOptions, StopPolicy, SurvivalCause,
     SweepReport, SystemProcess,
 };
-use rustix::process::{Pid, Resource, Rlimit, getrlimit, set_child_subreaper, setrlimit};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use support::adversary::{daemon, is_abandoned};
 use support::{
     LONG_ENOUGH, Lines, Pinned, TOKEN, Works, argument, await_end_of_input, clean, drain,
-    eventually, host, ms, now, pipe, registry, role, role_of, say, start, status_field, test,
+    eventually, host, ms, now, pipe, registry, role, role_of, say, start, status_field,
+    take_in_orphans, test,
 };
 
 fn main() -> ExitCode {
@@ -113,7 +114,7 @@ fn other_host() {
 
 /// Takes in orphans, has one, and starts a host that sweeps. Says what that says.
 fn subreaper() {
-    set_child_subreaper(Pid::from_raw(1)).expect("one may take in orphans");
+    take_in_orphans();
     let (mut child, control, mut lines) = host(role("leaves").arg("obedient"));
     let orphan = lines.number();
     child.wait().expect("it is our child");

@@ -51,7 +51,7 @@ pub(crate) use self::platform::world::{
 };
 pub(crate) use self::platform::{
     Pinned, Refusal, anonymous_file, end_lease, give_up_the_right_to_kill, is_dumpable, lease,
-    move_wall_clock, refuse, set_locks, shrink_pipe, subreaper, tests_of_linux,
+    move_wall_clock, refuse, set_locks, shrink_pipe, subreaper, take_in_orphans, tests_of_linux,
 };
 pub(crate) use self::programs::program;
 pub(crate) use self::raw::{

@@ -82,6 +82,10 @@ pub(crate) fn subreaper() -> String {
     String::new()
 }
 
+pub(crate) fn take_in_orphans() {
+    not_here("PR_SET_CHILD_SUBREAPER")
+}
+
 pub(crate) fn is_dumpable() -> bool {
     true
 }

@@ -70,6 +70,11 @@ pub(crate) fn subreaper() -> String {
     format!("{:?}", rustix::process::child_subreaper())
 }
 
+/// Has the orphans of all descendants come to this process.
+pub(crate) fn take_in_orphans() {
+    rustix::process::set_child_subreaper(Pid::from_raw(1)).expect("one may take in orphans");
+}
+
 /// Whether this process may be dumped and traced.
 pub(crate) fn is_dumpable() -> bool {
     rustix::process::dumpable_behavior() == Ok(rustix::process::DumpableBehavior::Dumpable)
