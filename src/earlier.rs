@@ -1,8 +1,11 @@
 //! [`Earlier`]: by what the processes of an earlier registry are known.
 
+use std::collections::HashSet;
+
 use crate::limit_mark::{LimitMark, Pair};
 use crate::mark::Token;
 use crate::session::Life;
+use crate::sys::ProcessTable;
 
 /// A registry that is gone, and one of its lives or all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +39,29 @@ impl Earlier {
     fn means(&self, life: Life) -> bool {
         self.life.is_none_or(|meant| meant == life)
     }
+}
+
+/// Whether a process is one of these, is in the group of one, or descends from one as far as its living ancestors tell.
+pub(crate) fn belongs_to(table: &ProcessTable, pid: u32, these: &HashSet<u32>) -> bool {
+    /// Longer than any chain of ancestors that somebody made on purpose.
+    const LONGEST: usize = 64;
+    let mut pid = pid;
+    for _ in 0..LONGEST {
+        if these.contains(&pid) {
+            return true;
+        }
+        let Ok(described) = table.describe(pid) else {
+            return false;
+        };
+        if these.contains(&described.group) {
+            return true;
+        }
+        pid = described.parent;
+        if pid <= 1 {
+            return false;
+        }
+    }
+    false
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::collections::hash_map::Entry;
 use std::io;
 use std::sync::{Mutex, PoisonError};
 
-use crate::sys::{self, Described, Facilities, ProcessTable};
+use crate::sys::{self, Described, Facilities, Parentage, ProcessTable};
 
 /// Programs that are there to take in orphans, by the names that the kernel shows. systemd is one as the manager of a
 /// user's session.
@@ -74,6 +74,12 @@ impl Foster {
     ) -> Option<bool> {
         if child.parent == 0 {
             return None;
+        }
+        match child.parentage {
+            Parentage::Born => return Some(false),
+            Parentage::TakenIn => return Some(true),
+            Parentage::Hidden => return None,
+            Parentage::Untold => {}
         }
         if child.parent == self.own {
             return if self.to_us { None } else { Some(false) };
@@ -147,7 +153,10 @@ mod tests {
     #[test]
     fn an_older_child_was_taken_in_and_a_younger_one_may_be_a_child() {
         let table = ProcessTable::open().unwrap();
-        let own = table.describe(sys::current_pid()).unwrap();
+        let own = Described {
+            parentage: Parentage::Untold,
+            ..table.describe(sys::current_pid()).unwrap()
+        };
         let mut foster = Foster::unseen();
         let parent = 77;
         let older = Described {
@@ -179,9 +188,34 @@ mod tests {
     }
 
     #[test]
-    fn where_orphans_come_to_us_a_child_may_be_one() {
+    fn what_the_kernel_tells_counts_more_than_any_sign() {
         let table = ProcessTable::open().unwrap();
         let own = table.describe(sys::current_pid()).unwrap();
+        let mut foster = Foster::unseen();
+        let expected = [
+            (Parentage::Untold, Some(true)),
+            (Parentage::Born, Some(false)),
+            (Parentage::TakenIn, Some(true)),
+            (Parentage::Hidden, None),
+        ];
+        for (parentage, taken_in) in expected {
+            let of_the_first = Described {
+                parent: 1,
+                parentage,
+                ..own.clone()
+            };
+            let said = foster.has_taken_in(&table, 78, &of_the_first);
+            assert_eq!(said, taken_in, "{parentage:?}");
+        }
+    }
+
+    #[test]
+    fn where_orphans_come_to_us_a_child_may_be_one() {
+        let table = ProcessTable::open().unwrap();
+        let own = Described {
+            parentage: Parentage::Untold,
+            ..table.describe(sys::current_pid()).unwrap()
+        };
         let mut foster = Foster::unseen();
         foster.to_us = true;
         let child = Described {

@@ -131,13 +131,16 @@ impl SystemProcess {
 
     /// Whether its parent is one that has taken it in, since the one that started it is gone.
     ///
-    /// The system does not keep who started a process. So this is put together from what can be
-    /// seen:
+    /// On macOS the kernel keeps who started a process, and says so: it is `None` only while the
+    /// process is traced, since its tracer is its parent for as long, and where it cannot be read.
+    ///
+    /// Linux and FreeBSD do not keep it. So this is put together from what can be seen:
     ///
     /// * `Some(true)`: its parent was started after it, or is younger than the session that it was
     ///   born into, and so cannot have started it. Or its parent is one that orphans come to: the
     ///   first process, the nearest ancestor of this program that has asked for orphans (a
-    ///   *subreaper*; which that is, a sweep finds out by making an orphan), or a program that is
+    ///   *subreaper*; which that is, a sweep finds out on
+    ///   Linux by making an orphan), or a program that is
     ///   known for it (`systemd --user`, `tini` and the like). What *those* have started themselves,
     ///   an init its services, cannot be told from that, and is `Some(true)` as well: a rule needs a
     ///   second part that tells who is meant.

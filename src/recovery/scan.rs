@@ -9,7 +9,7 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
 use super::owner::{OwnerFate, Owners};
-use crate::earlier::Earlier;
+use crate::earlier::{Earlier, belongs_to};
 use crate::ledger::{Identity, Run};
 use crate::limit_mark::{LimitMark, Pair};
 use crate::machine::{Says, Sighting, Verdict};
@@ -279,7 +279,7 @@ impl<'a> Scan<'a> {
                     self.others.insert(token.registry);
                     Some(WhyLeftAlone::Detached)
                 }
-                OwnerFate::Dead if sys::belongs_to(self.table, pin.pid(), &self.held.detached) => {
+                OwnerFate::Dead if belongs_to(self.table, pin.pid(), &self.held.detached) => {
                     self.estate_of(token);
                     self.scanned.unsettled.insert(token.registry);
                     Some(WhyLeftAlone::Detached)
@@ -345,7 +345,7 @@ impl<'a> Scan<'a> {
                 }
                 continue;
             };
-            if sys::belongs_to(self.table, pid, &self.held.detached) {
+            if belongs_to(self.table, pid, &self.held.detached) {
                 self.scanned.unsettled.insert(registry);
                 self.leave_alone(&pin, WhyLeftAlone::Detached);
                 continue;

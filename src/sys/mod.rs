@@ -51,7 +51,8 @@
 //! **Orphans.** A [`Subreaper`] has the orphans of all descendants come to this process; [`await_child`] waits for any of its
 //! children to end, [`has_children`] says whether there are any, [`bury`] takes one away that nobody holds.
 //!
-//! **Where orphans go.** [`adopter_of_orphans`] says who takes in the orphans of this process.
+//! **Where orphans go.** [`adopter_of_orphans`] says who takes in the orphans of this process. A back end whose kernel keeps who
+//! has forked a process tells it as its [`Parentage`]; with the others it is found out by signs.
 //!
 //! **What it can.** [`probe`] finds the [`Facilities`] once, by trying and not by comparing versions. What is missing has a
 //! declared consequence: no `group_signal`, and a group cannot be reached after its leader was reaped; no `exit_info`,
@@ -116,8 +117,8 @@ pub(crate) use kqueue::simulated;
 pub(crate) use orders::{ChildMask, Fault, Grouping, Limit, Orders, Passed, Step};
 pub(crate) use platform::{
     Born, Cgroups, Facilities, LIMIT_OF_MARK, Leaf, Mask, Pin, Poller, ProcessTable, Revocation,
-    Subreaper, Target, Unborn, Watch, adopter_of_orphans, adopts_orphans, await_child, belongs_to,
-    bury, command_line, has_children, is_ancestor, is_gone, kill_unpinned, launch, mark_limit,
+    Subreaper, Target, Unborn, Watch, adopter_of_orphans, adopts_orphans, await_child, bury,
+    command_line, has_children, is_ancestor, is_gone, kill_unpinned, launch, mark_limit,
     own_identity, own_limit, probe, random_u64, read_process, send_signal, signal_mask, sleep_on,
     sleep_on_alone, start_of, ticks_since_boot, wait_readable, wait_writable, why_alive,
 };
@@ -126,6 +127,6 @@ pub(crate) use unix::{
     lifeline, nap, null_device, own_group, own_rights, own_user, peek_child, pipe, set_nonblocking,
 };
 pub(crate) use vocabulary::{
-    ChildState, Described, Environ, Limits, Look, OwnerIdentity, ProcessFacts, Ready, Relation,
-    Woken, Writable,
+    ChildState, Described, Environ, Limits, Look, OwnerIdentity, Parentage, ProcessFacts, Ready,
+    Relation, Woken, Writable,
 };

@@ -185,6 +185,20 @@ pub(crate) enum Limits {
     Gone,
 }
 
+/// What the kernel tells of how a process came to its parent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "only the kernel of macOS tells it")]
+pub(crate) enum Parentage {
+    /// Nothing, of nobody: there are only signs to go by.
+    Untold,
+    /// The parent has forked it.
+    Born,
+    /// Somebody else has.
+    TakenIn,
+    /// It tells it, but not now of this one.
+    Hidden,
+}
+
 /// Where a process comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Described {
@@ -192,8 +206,9 @@ pub(crate) struct Described {
     pub(crate) parent: u32,
     /// 0 if it lies outside of our pid namespace.
     pub(crate) group: u32,
-    /// The number of its first process; 0 if that lies outside of our pid namespace.
+    /// The number of its first process; 0 if that lies outside of our pid namespace, or is not told.
     pub(crate) session: u32,
+    pub(crate) parentage: Parentage,
     pub(crate) is_kernel_thread: bool,
     pub(crate) start_ticks: u64,
     /// Its first thread has ended; others may go on.

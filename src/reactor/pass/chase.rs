@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::round::{Hint, Round};
 use crate::machine::{Sighting, Verdict};
 use crate::reactor::clock;
-use crate::sys::{self, Described, Limits, Pin};
+use crate::sys::{self, Described, Limits, Parentage, Pin};
 
 /// How long what forks and exits all the time is chased through the newest numbers, ...
 const CHASE: Duration = Duration::from_millis(20);
@@ -81,6 +81,7 @@ impl Round<'_> {
             parent,
             group: self.table.group(pid)?,
             session: 0,
+            parentage: Parentage::Untold,
             is_kernel_thread: false,
             start_ticks: sys::ticks_since_boot(),
             is_zombie: false,

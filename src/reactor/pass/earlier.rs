@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use super::Scene;
 use super::round::Round;
-use crate::earlier::Earlier;
+use crate::earlier::{Earlier, belongs_to};
 use crate::limit_mark::Pair;
 use crate::machine::{Says, Sighting, Verdict};
 use crate::mark::{self, Mark, Token};
@@ -105,6 +105,6 @@ impl Round<'_> {
     /// Whether somebody was given up, or belongs to one that was.
     pub(super) fn belongs_to_detached(&self, pid: u32) -> bool {
         let detached = &self.scene.detached;
-        !detached.is_empty() && sys::belongs_to(self.table, pid, detached)
+        !detached.is_empty() && belongs_to(self.table, pid, detached)
     }
 }

@@ -110,6 +110,15 @@ pub(in crate::sys) fn namespace(_pid: Pid) -> u64 {
     0
 }
 
+/// Who takes in the orphans of this process: launchd, always.
+///
+/// # Errors
+///
+/// None.
+pub(in crate::sys) fn adopter_of_orphans() -> io::Result<u32> {
+    Ok(1)
+}
+
 /// Nobody but launchd can be given orphans.
 pub(in crate::sys) fn is_reaper() -> bool {
     false

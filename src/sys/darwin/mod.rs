@@ -23,7 +23,8 @@ mod process;
 mod spawn;
 
 pub(in crate::sys) use identity::{
-    become_reaper, boot_id, is_reaper, namespace, parent_key, presence, stop_being_reaper,
+    adopter_of_orphans, become_reaper, boot_id, is_reaper, namespace, parent_key, presence,
+    stop_being_reaper,
 };
 pub(in crate::sys) use list::{group_members, list, offspring};
 pub(in crate::sys) use note::{EXIT_WITH_STATUS, status_of_note};

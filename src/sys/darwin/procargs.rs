@@ -1,6 +1,7 @@
 //! What `sysctl` hands out on macOS, as values. Pure: bytes in, values out.
 
-use crate::sys::kqueue::{Strings, owned, split, variable};
+use crate::sys::kqueue::{Strings, owned, split};
+use crate::sys::vocabulary::Environ;
 
 /// Parses the answer of `KERN_PROCARGS2`: how many arguments there are (an `int`), the path of the program, NULs up to the
 /// next boundary, the arguments, the variables, and then strings of the loader's after an empty one.
@@ -18,10 +19,12 @@ pub(in crate::sys) fn parse_procargs(answer: &[u8]) -> Option<Strings> {
     let mut strings = split(rest.get(begin..)?);
     // No more than there is room for, whatever the number says.
     let args = strings.by_ref().take(count).map(owned).collect();
-    let environ = strings
-        .take_while(|variable| !variable.is_empty())
-        .filter_map(variable)
-        .collect();
+    let mut environ = Vec::new();
+    for variable in strings.take_while(|variable| !variable.is_empty()) {
+        environ.extend_from_slice(variable);
+        environ.push(0);
+    }
+    let environ = Environ::new(environ);
     Some(Strings { args, environ })
 }
 
@@ -55,8 +58,7 @@ mod tests {
         let parsed = parse_procargs(&answer(3, text)).expect("it is as it should be");
         // An argument may be empty.
         assert_eq!(parsed.args, ["sh", "-c", ""]);
-        let pair = |name: &str, value: &str| (name.into(), value.into());
-        assert_eq!(parsed.environ, [pair("A", "1"), pair("B", "x=y")]);
+        assert_eq!(parsed.environ, Environ::new(b"A=1\0B=x=y\0".to_vec()));
     }
 
     #[test]

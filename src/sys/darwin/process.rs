@@ -13,10 +13,11 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::process::Pid;
 
-use super::identity::{Among, pid_info};
+use super::identity::{Among, pid_info, presence, unique_identifiers};
 use super::procargs::parse_procargs;
 use crate::sys::kqueue::{Person, Strings, parse_name};
-use crate::sys::vocabulary::{Condition, Described};
+use crate::sys::unix::to_pid;
+use crate::sys::vocabulary::{Condition, Described, Parentage};
 
 /// `SSTOP` and `SZOMB` of `sys/proc.h`.
 const STOPPED: u32 = 4;
@@ -55,11 +56,40 @@ pub(in crate::sys) fn describe(pid: Pid) -> io::Result<Described> {
     Ok(Described {
         parent: found.pbsi_ppid,
         group: found.pbsi_pgid,
+        session: session(pid),
+        parentage: parentage(pid, &found),
+        // The kernel's own threads are those of process 0, which is never listed.
+        is_kernel_thread: false,
         start_ticks: start(pid).unwrap_or(u64::MAX),
         is_zombie: found.pbsi_status == ZOMBIE,
         user: found.pbsi_uid,
         name: parse_name(&found.pbsi_comm.map(|byte| byte.to_ne_bytes()[0])),
     })
+}
+
+/// The number of its session's first process; 0 for a zombie, of which it is not told.
+fn session(pid: Pid) -> u32 {
+    let number = pid.as_raw_nonzero().get();
+    // SAFETY: the call takes a number and touches no memory.
+    let session = unsafe { libc::getsid(number) };
+    u32::try_from(session).unwrap_or(0)
+}
+
+/// The unique id of whoever has forked it stays with a process. A tracer is its parent for as long as it traces: then it is
+/// not known whether its own parent lives.
+fn parentage(pid: Pid, found: &libc::proc_bsdshortinfo) -> Parentage {
+    if found.pbsi_flags & TRACED != 0 {
+        return Parentage::Hidden;
+    }
+    let born_of = unique_identifiers(pid, Among::Zombies).map(|found| found.parent_unique_id);
+    let parent = to_pid(found.pbsi_ppid)
+        .ok()
+        .and_then(|it| presence(it).id());
+    match (born_of, parent) {
+        (Ok(born_of), Some(parent)) if born_of == parent => Parentage::Born,
+        (Ok(_), Some(_)) => Parentage::TakenIn,
+        _ => Parentage::Hidden,
+    }
 }
 
 /// The process group, of a zombie too.

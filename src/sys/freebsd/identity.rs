@@ -1,7 +1,10 @@
 //! Who has a number.
 
+#![expect(unsafe_code, reason = "rustix has no sysctl")]
+
 use std::io;
 
+use rustix::io::Errno;
 use rustix::process::Pid;
 use rustix::time::{ClockId, clock_gettime};
 
@@ -52,14 +55,42 @@ pub(in crate::sys) fn parent_key(pid: Pid) -> Option<u64> {
     Some(pid.as_raw_nonzero().get().unsigned_abs().into())
 }
 
-/// What tells this boot from others: when it was, to the second. There is no random id; a clock that is set makes one boot
-/// look like two.
+/// What tells this boot from others: its random id, which FreeBSD has since version 14. Before that, when it was, to the
+/// second: then a clock that is set makes one boot look like two, and what was written down before is not recovered.
 ///
 /// # Errors
 ///
 /// What a jail says.
 pub(in crate::sys) fn boot_id() -> io::Result<u128> {
-    Ok(u128::try_from(boot_time()?.tv_sec).unwrap_or(0))
+    match random_boot_id()? {
+        Some(id) => Ok(id),
+        None => Ok(u128::try_from(boot_time()?.tv_sec).unwrap_or(0)),
+    }
+}
+
+/// `kern.boot_id`; `None` where there is none.
+fn random_boot_id() -> io::Result<Option<u128>> {
+    let mut id = [0_u8; 16];
+    let mut length = id.len();
+    // SAFETY: the name ends with a NUL, the buffer is valid for writing `length` bytes, and there is no new value.
+    let answer = unsafe {
+        libc::sysctlbyname(
+            c"kern.boot_id".as_ptr(),
+            id.as_mut_ptr().cast(),
+            &raw mut length,
+            std::ptr::null_mut(),
+            0,
+        )
+    };
+    if answer == 0 {
+        let whole = length == id.len();
+        return Ok(whole.then_some(u128::from_be_bytes(id)));
+    }
+    let error = io::Error::last_os_error();
+    match Errno::from_io_error(&error) {
+        Some(Errno::NOENT) => Ok(None),
+        Some(_) | None => Err(error),
+    }
 }
 
 /// The jail that it is in; 0 for none.

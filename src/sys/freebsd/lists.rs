@@ -2,16 +2,11 @@
 
 use std::ffi::OsString;
 
-use crate::sys::kqueue::{owned, split, variable};
+use crate::sys::kqueue::{owned, split};
 
 /// Splits a list whose items each end with a NUL.
 pub(in crate::sys) fn parse_list(list: &[u8]) -> Vec<OsString> {
     split(list).map(owned).collect()
-}
-
-/// Splits an environment into names and values. What has no name is left out.
-pub(in crate::sys) fn parse_environ(list: &[u8]) -> Vec<(OsString, OsString)> {
-    split(list).filter_map(variable).collect()
 }
 
 #[cfg(test)]
@@ -23,11 +18,6 @@ mod tests {
     fn lists_keep_their_empty_items() {
         assert_eq!(parse_list(b""), Vec::<OsString>::new());
         assert_eq!(parse_list(b"a\0\0b\0"), ["a", "", "b"]);
-        let environ = parse_environ(b"A=1\0garbage\0=X=2\0");
-        assert_eq!(
-            environ,
-            [("A".into(), "1".into()), ("=X".into(), "2".into())]
-        );
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! | file | call |
 //! | --- | --- |
-//! | `identity` | the start of a process, `kern.boottime` |
+//! | `identity` | the start of a process, `kern.boottime`, `kern.boot_id` |
 //! | `process` | `sysctl(KERN_PROC_PID)`, `KERN_PROC_ARGS`, `KERN_PROC_ENV`, `KERN_PROC_PATHNAME` |
 //! | `list` | `sysctl(KERN_PROC_PROC)`, `KERN_PROC_PGRP` |
 //! | `note` | what a note of an exit holds |
@@ -29,5 +29,5 @@ pub(in crate::sys) use list::{group_members, list, offspring};
 pub(in crate::sys) use note::{EXIT_WITH_STATUS, status_of_note};
 pub(in crate::sys) use pipe::new_pipe;
 pub(in crate::sys) use process::{describe, executable, group, person, strings};
-pub(in crate::sys) use reaper::{become_reaper, is_reaper, stop_being_reaper};
+pub(in crate::sys) use reaper::{adopter_of_orphans, become_reaper, is_reaper, stop_being_reaper};
 pub(in crate::sys) use spawn::{SET_SESSION, add_directory, close_others};

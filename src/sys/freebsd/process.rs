@@ -12,9 +12,9 @@ use rustix::io::Errno;
 use rustix::process::Pid;
 
 use super::identity::{is_dead, started, ticks};
-use super::lists::{parse_environ, parse_list};
+use super::lists::parse_list;
 use crate::sys::kqueue::{Person, Strings, parse_name};
-use crate::sys::vocabulary::{Condition, Described};
+use crate::sys::vocabulary::{Condition, Described, Environ, Parentage};
 
 /// What `sysctl` tells about a process.
 pub(super) use libc::kinfo_proc as KernelInfo;
@@ -32,6 +32,9 @@ const TRIES: usize = 16;
 const STOPPED: std::ffi::c_char = libc::SSTOP;
 const SLEEPS: std::ffi::c_char = libc::SSLEEP;
 
+/// `P_KPROC` and `P_SYSTEM`: it has no program.
+const OF_THE_KERNEL: std::ffi::c_long = (libc::P_KPROC | libc::P_SYSTEM) as std::ffi::c_long;
+
 /// Where a process comes from.
 ///
 /// # Errors
@@ -42,6 +45,10 @@ pub(in crate::sys) fn describe(pid: Pid) -> io::Result<Described> {
     Ok(Described {
         parent: u32::try_from(found.ki_ppid).unwrap_or(0),
         group: u32::try_from(found.ki_pgid).unwrap_or(0),
+        session: u32::try_from(found.ki_sid).unwrap_or(0),
+        // Who traces it is not its parent here; and who has forked it is not kept.
+        parentage: Parentage::Untold,
+        is_kernel_thread: found.ki_flag & OF_THE_KERNEL != 0,
         start_ticks: started(&found, boot_time()?),
         is_zombie: is_dead(&found),
         user: found.ki_uid,
@@ -165,7 +172,7 @@ pub(in crate::sys) fn strings(pid: Pid) -> io::Result<Strings> {
     let environ = bytes(libc::KERN_PROC_ENV, pid, ALL_STRINGS).unwrap_or_default();
     Ok(Strings {
         args: parse_list(&args),
-        environ: parse_environ(&environ),
+        environ: Environ::new(environ),
     })
 }
 

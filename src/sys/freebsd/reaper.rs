@@ -20,6 +20,16 @@ pub(in crate::sys) fn is_reaper() -> bool {
     get_reaper_status(None).is_ok_and(|status| status.flags.contains(ReaperStatusFlags::OWNED))
 }
 
+/// Who takes in the orphans of this process: the nearest ancestor that has asked for them, or the first process.
+///
+/// # Errors
+///
+/// None is known.
+pub(in crate::sys) fn adopter_of_orphans() -> io::Result<u32> {
+    let reaper = get_reaper_status(None)?.reaper;
+    Ok(reaper.as_raw_nonzero().get().unsigned_abs())
+}
+
 /// How many processes descend from this reaper, zombies included.
 ///
 /// # Errors

@@ -20,6 +20,7 @@
 //! | status without a reap | yes, of children by a wait, of others by the note (macOS: of whom we may signal) |
 //! | usage without a reap | no: it is `None` |
 //! | a waiter sleeps on the process | yes |
+//! | whether a parent has forked its child | macOS: yes, unless it is traced. FreeBSD: no, by signs as on Linux |
 //! | the mark in a limit | no: there is no limit to spare |
 //! | a launch that hangs can be ended | no: `posix_spawn` tells the number when it is over |
 //!
@@ -65,7 +66,7 @@ pub(crate) mod simulated;
 pub(crate) use cgroup::{Cgroups, Leaf};
 pub(crate) use facilities::{Facilities, Mask, probe};
 pub(crate) use launch::{Born, Unborn, launch, signal_mask};
-pub(crate) use orphans::{Subreaper, await_child, bury, has_children};
+pub(crate) use orphans::{Subreaper, adopter_of_orphans, await_child, bury, has_children};
 pub(crate) use pin::{Pin, is_gone, sleep_on, sleep_on_alone};
 pub(crate) use poller::{Poller, Watch};
 pub(crate) use random::random_u64;
@@ -79,6 +80,6 @@ pub(crate) use table::{
 pub(super) use super::system::new_pipe;
 pub(super) use launch::Wanted;
 pub(super) use meaning::Presence;
-pub(super) use parse::{Strings, owned, parse_name, split, variable};
+pub(super) use parse::{Strings, owned, parse_name, split};
 pub(super) use person::Person;
 pub(super) use table::Offspring;

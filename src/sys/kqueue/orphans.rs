@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::io::Errno;
 
+use super::facilities::Facilities;
 use super::meaning::Waited;
 use super::wait::collect;
 use crate::sys::system;
@@ -62,6 +63,15 @@ impl Drop for Subreaper {
             TAKEN.store(false, Ordering::SeqCst);
         }
     }
+}
+
+/// Who takes in the orphans of this process. The kernel says so: no trial is made.
+///
+/// # Errors
+///
+/// None is known.
+pub(crate) fn adopter_of_orphans(_facilities: &Facilities) -> io::Result<u32> {
+    system::adopter_of_orphans()
 }
 
 /// Sleeps until a child of this process has ended that nobody has taken away, and says which; `None` if there are no children.

@@ -3,11 +3,13 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 
+use crate::sys::vocabulary::Environ;
+
 /// The arguments and the environment that a process was started with.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(in crate::sys) struct Strings {
     pub(in crate::sys) args: Vec<OsString>,
-    pub(in crate::sys) environ: Vec<(OsString, OsString)>,
+    pub(in crate::sys) environ: Environ,
 }
 
 /// A name in a field of fixed length, up to its NUL if it has one.
@@ -20,13 +22,6 @@ pub(in crate::sys) fn split(list: &[u8]) -> impl Iterator<Item = &[u8]> {
     let list = list.strip_suffix(&[0]).unwrap_or(list);
     let nothing = list.is_empty();
     list.split(|byte| *byte == 0).filter(move |_| !nothing)
-}
-
-/// A variable's name and value; `None` for what has no name. A name may begin with an equals sign.
-pub(in crate::sys) fn variable(text: &[u8]) -> Option<(OsString, OsString)> {
-    let equals = text.iter().skip(1).position(|byte| *byte == b'=')? + 1;
-    let (name, value) = text.split_at(equals);
-    Some((owned(name), owned(value.get(1..)?)))
 }
 
 pub(in crate::sys) fn owned(bytes: &[u8]) -> OsString {

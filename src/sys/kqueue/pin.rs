@@ -211,6 +211,11 @@ impl Pin {
             .then_some((found.parent, found.user))
     }
 
+    /// The number that names its cgroup: there are no cgroups.
+    pub(crate) fn cgroup(&self) -> Option<u64> {
+        None
+    }
+
     /// Whether the process, alive or a zombie, still has its number: nobody else can have it then.
     pub(crate) fn holds_its_number(&self) -> bool {
         match self.queue.is_marked() {

@@ -12,4 +12,4 @@ pub(crate) mod simulated;
 
 mod meaning_tests;
 
-pub(super) use parse::{Strings, owned, parse_name, split, variable};
+pub(super) use parse::{Strings, owned, parse_name, split};

@@ -2,11 +2,12 @@
 //!
 //! For helper threads, never for the reactor.
 
-use std::cell::RefCell;
 use std::ffi::OsString;
 use std::io;
+use std::sync::{Mutex, PoisonError};
 
 use super::facilities::Facilities;
+use super::pin::Pin;
 use super::signal::is_taken;
 use crate::limit_mark::Pair;
 use crate::sys::system;
@@ -33,7 +34,7 @@ pub(in crate::sys) struct Offspring {
 #[derive(Debug)]
 pub(crate) struct ProcessTable {
     /// Who descends from whom, read when it is asked for and good until the next list.
-    families: RefCell<Option<Vec<Offspring>>>,
+    families: Mutex<Option<Vec<Offspring>>>,
 }
 
 impl ProcessTable {
@@ -42,7 +43,7 @@ impl ProcessTable {
     /// None.
     pub(crate) fn open() -> io::Result<Self> {
         Ok(Self {
-            families: RefCell::new(None),
+            families: Mutex::new(None),
         })
     }
 
@@ -53,7 +54,7 @@ impl ProcessTable {
     /// `ENOMEM`, and what a sandbox says.
     pub(crate) fn list(&self, into: &mut Vec<u32>) -> io::Result<()> {
         into.clear();
-        drop(self.families.take());
+        *self.families.lock().unwrap_or_else(PoisonError::into_inner) = None;
         system::list(into)?;
         into.sort_unstable();
         into.dedup();
@@ -92,7 +93,7 @@ impl ProcessTable {
         let Some(key) = to_pid(pid).ok().and_then(system::parent_key) else {
             return;
         };
-        let mut families = self.families.borrow_mut();
+        let mut families = self.families.lock().unwrap_or_else(PoisonError::into_inner);
         let families = families.get_or_insert_with(|| {
             let mut all = Vec::new();
             // Whoever is not listed is not found as a child: there are other ways to be found.
@@ -114,6 +115,24 @@ impl ProcessTable {
         system::describe(to_pid(pid)?)
     }
 
+    /// The same: one call tells it all.
+    ///
+    /// # Errors
+    ///
+    /// Those of [`describe`](Self::describe).
+    pub(crate) fn outline(&self, pid: u32) -> io::Result<Described> {
+        self.describe(pid)
+    }
+
+    /// All that can be read about a process that is pinned, as [`read_process`] reads it. See that it lives afterwards.
+    ///
+    /// # Errors
+    ///
+    /// Those of `read_process`.
+    pub(crate) fn read_process(&self, pin: &Pin, _: &Facilities) -> io::Result<ProcessFacts> {
+        read_process(pin.pid())
+    }
+
     /// Program and arguments; empty for a zombie, and for what is not ours to read.
     pub(crate) fn command_line(&self, pid: u32) -> Vec<OsString> {
         command_line(pid).unwrap_or_default()
@@ -122,8 +141,9 @@ impl ProcessTable {
     /// The value of a variable as it was when the program began; `None` if it is not set, or not ours to read.
     pub(crate) fn variable(&self, pid: u32, name: &str) -> Option<OsString> {
         let strings = system::strings(to_pid(pid).ok()?).ok()?;
-        let mut all = strings.environ.into_iter();
-        all.find(|(key, _)| key == name).map(|(_, value)| value)
+        let mut all = strings.environ.variables();
+        all.find(|(key, _)| *key == name)
+            .map(|(_, value)| value.to_owned())
     }
 }
 

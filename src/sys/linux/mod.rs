@@ -61,6 +61,5 @@ pub(crate) use random::random_u64;
 pub(crate) use revocation::{Revocation, wait_readable, wait_writable};
 pub(crate) use signal::{Target, send_signal};
 pub(crate) use table::{
-    LIMIT_OF_MARK, ProcessTable, adopts_orphans, belongs_to, mark_limit, own_limit, start_of,
-    ticks_since_boot,
+    LIMIT_OF_MARK, ProcessTable, adopts_orphans, mark_limit, own_limit, start_of, ticks_since_boot,
 };

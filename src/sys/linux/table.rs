@@ -7,7 +7,6 @@
     reason = "rustix has no prlimit that only reads, and takes every group for one that has a number here"
 )]
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::io;
 use std::mem::MaybeUninit;
@@ -25,7 +24,7 @@ use super::pin::Pin;
 use super::procfs::{read_facts, read_file, ticks_per_second};
 use crate::limit_mark::Pair;
 use crate::sys::unix::{current_pid, to_pid};
-use crate::sys::vocabulary::{Described, Environ, Limits, ProcessFacts};
+use crate::sys::vocabulary::{Described, Environ, Limits, Parentage, ProcessFacts};
 
 /// Of a command line, of an environment, of one of the short files.
 const COMMAND_LINE: u64 = 64 << 10;
@@ -214,29 +213,6 @@ impl ProcessTable {
     }
 }
 
-/// Whether a process is one of these, is in the group of one, or descends from one as far as its living ancestors tell.
-pub(crate) fn belongs_to(table: &ProcessTable, pid: u32, these: &HashSet<u32>) -> bool {
-    /// Longer than any chain of ancestors that somebody made on purpose.
-    const LONGEST: usize = 64;
-    let mut pid = pid;
-    for _ in 0..LONGEST {
-        if these.contains(&pid) {
-            return true;
-        }
-        let Ok(described) = table.describe(pid) else {
-            return false;
-        };
-        if these.contains(&described.group) {
-            return true;
-        }
-        pid = described.parent;
-        if pid <= 1 {
-            return false;
-        }
-    }
-    false
-}
-
 /// Marks a process that is pinned. It keeps what it has started before unmarked.
 ///
 /// # Errors
@@ -336,6 +312,7 @@ fn described(text: &[u8], user: u32) -> io::Result<Described> {
         parent: stat.parent,
         group: stat.group,
         session: stat.session,
+        parentage: Parentage::Untold,
         is_kernel_thread: stat.is_kernel_thread,
         start_ticks: stat.start_ticks,
         is_zombie: stat.state == 'Z',
