@@ -373,7 +373,8 @@ fn under(
     if tier == Containment::Leader {
         // Not guaranteed, and not claimed. A tree may follow its leader all the same.
         as_promised &= !report.covers_descendants();
-        as_promised &= daemon.stays || living.len() == pinned.len();
+        // One that had work for a moment alone, as at the start of a database, may have left by itself.
+        as_promised &= daemon.stays || !living.is_empty();
     } else {
         as_promised &= report.covers_descendants();
         let mut left = home.processes();
