@@ -211,6 +211,7 @@ impl Machine {
     pub(super) fn advance_end_if_nobody_lives(&mut self, life: Life, now: Instant) {
         let state = self.lives.get(&life).filter(|state| state.end.is_some());
         if state.is_some_and(|state| !self.anybody_lives(state)) {
+            self.hasten_pass(life, now);
             self.advance_end(life, now);
         }
     }
@@ -522,11 +523,18 @@ impl Machine {
             .unwrap_or_default();
         let took = now.saturating_duration_since(end.began);
         let mut survivors = Vec::new();
+        // Whoever was found last has been sent SIGKILL a moment ago: others like it turn up all the time.
+        let latest = search.as_ref().and_then(|search| search.latest.as_ref());
+        let latest = latest.map(|&(process, _, _)| process).filter(|_| unsettled);
         for &process in &members {
-            let cause = causes
-                .get(&process)
-                .copied()
-                .unwrap_or(SurvivalCause::Unknown);
+            let told = causes.get(&process).copied();
+            let cause = told.unwrap_or(SurvivalCause::Unknown);
+            let forks = cause == SurvivalCause::Unknown && latest == Some(process);
+            let cause = if forks {
+                SurvivalCause::StillForking
+            } else {
+                cause
+            };
             let Some(member) = self.members.get_mut(&process) else {
                 continue;
             };

@@ -225,6 +225,9 @@ impl Search {
         self.proof_tries = self.proof_tries.saturating_add(u8::from(waits));
         if calm && !waits {
             Duration::ZERO
+        } else if pass.calm && !seen.living && !waits {
+            // They have died since the last look, and that is all: it is not waited for more.
+            FIRST_PAUSE
         } else {
             self.next_pause(killing)
         }
@@ -386,6 +389,14 @@ impl Machine {
                 self.passes.wanted.insert(life, now);
                 self.start_pass(now);
             }
+        }
+    }
+
+    /// The last that was known has gone: the next pass need not wait its time.
+    pub(super) fn hasten_pass(&mut self, life: Life, now: Instant) {
+        let wanted = self.passes.wanted.get_mut(&life);
+        if wanted.is_some_and(|at| std::mem::replace(at, now.min(*at)) > now) {
+            self.start_pass(now);
         }
     }
 
