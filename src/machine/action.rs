@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
+use super::hunt::Hunt;
 use super::ids::{OpId, ReplyId};
-use super::search::Hunt;
 use crate::error::Error;
 use crate::event::{EventKind, Origin, Reason};
 use crate::report::{MemberReport, SessionReport};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::hunt::Passed;
 use super::ids::{OpId, ReplyId};
 use super::member::Facts;
-use super::search::Passed;
 use crate::earlier::Earlier;
 use crate::error::Error;
 use crate::event::Reason;

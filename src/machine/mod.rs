@@ -27,12 +27,14 @@ mod action;
 mod births;
 #[cfg(any(test, fuzzing, debug_assertions))]
 mod check;
+mod closing;
 mod deadlines;
 mod detaching;
 mod ending;
 mod engine;
 mod exits;
 mod gate;
+mod hunt;
 mod ids;
 mod input;
 mod ladder;
@@ -54,10 +56,10 @@ mod tests;
 pub(crate) use self::action::{Action, Answer, Effect, Notice, Target};
 pub(crate) use self::engine::{Machine, Settings};
 pub(crate) use self::gate::{Closed, Gate, OpenTerms, Refused, Reservation, TicketId};
+pub(crate) use self::hunt::{Enclosure, Fate, Hunt, Passed, Seen};
 pub(crate) use self::ids::{IdMap, OpId, ReplyId};
 pub(crate) use self::input::{Born, Errno, Input, Looked, Opened, Outcome, Request, Whom};
 pub(crate) use self::member::{Facts, Reach, Relation};
-pub(crate) use self::search::{Enclosure, Fate, Hunt, Passed, Seen};
 pub(crate) use self::witness::{Says, Sighting, Verdict};
 
 #[cfg(fuzzing)]
