@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             test!(what_is_found_is_told_by_events_and_has_its_exit),
             test!(a_leader_that_exits_is_told_at_once_and_what_it_left_is_ended_later),
             test!(comets_are_dead_after_a_clean_report),
+            test!(comets_that_only_their_environment_names_are_dead_after_a_clean_report),
             test!(comets_among_bystanders_are_dead_after_a_clean_report),
             test!(a_fork_bomb_is_dead_after_one_end),
             test!(a_fork_bomb_that_scatters_is_dead_after_one_end),
@@ -186,13 +187,12 @@ fn comets() -> usize {
     said.and_then(|text| text.parse().ok()).unwrap_or(12)
 }
 
-fn hunt_comets() {
-    let registry = registry();
+fn hunt_comets(registry: &Registry) {
     let (mut ended, mut unsettled) = (0, 0);
     for round in 0..comets() {
         let stays = if round % 2 == 0 { "stays" } else { "leaves" };
         let by = if round % 4 < 2 { tree } else { native_tree };
-        let mut tree = by(&registry, 1, "comet", &[stays]);
+        let mut tree = by(registry, 1, "comet", &[stays]);
         tree.await_ready();
         let report = registry
             .end_session_with(1, &StopPolicy::immediate())
@@ -215,7 +215,11 @@ fn hunt_comets() {
 }
 
 fn comets_are_dead_after_a_clean_report() {
-    hunt_comets();
+    hunt_comets(&registry());
+}
+
+fn comets_that_only_their_environment_names_are_dead_after_a_clean_report() {
+    hunt_comets(&Registry::builder().limit_mark(false).build().works());
 }
 
 fn comets_among_bystanders_are_dead_after_a_clean_report() {
@@ -230,7 +234,7 @@ fn comets_among_bystanders_are_dead_after_a_clean_report() {
                 .expect("a bystander")
         })
         .collect();
-    hunt_comets();
+    hunt_comets(&registry());
     for bystander in &mut crowd {
         let ended = bystander.try_wait().expect("our child");
         assert_eq!(ended, None, "a bystander was ended");

@@ -100,7 +100,7 @@ impl<'a> Round<'a> {
     }
 
     /// Whether orphans of the session come to this process.
-    fn takes_in(&mut self, parent: u32, prey: usize) -> bool {
+    pub(super) fn takes_in(&mut self, parent: u32, prey: usize) -> bool {
         let kin = self.kin.get_or_insert_with(|| kin(self.table, self.own));
         if parent == self.own {
             return kin.to_us;

@@ -144,11 +144,18 @@ impl<'a> Round<'a> {
             met |= self.visit(pid, children.get(&pid).copied());
         }
         self.pids = pids;
-        if let (true, true, Some(newest)) = (met, killing, newest) {
+        let restless = met || self.is_stirred();
+        if let (true, true, Some(newest)) = (restless, killing, newest) {
             self.chase(newest);
         }
-        self.remembered.restless = met;
+        self.remembered.restless = restless;
         self.finish()
+    }
+
+    /// Whether somebody has forked a moment ago, as far as can be told: what does it all the time leaves its dead, and is
+    /// hardly ever met alive by going through a list.
+    fn is_stirred(&self) -> bool {
+        !self.passed.calm || self.passed.seen.values().any(|seen| seen.freshly_dead)
     }
 
     /// The children of the members that live, and for whom they were asked.
@@ -239,6 +246,7 @@ impl<'a> Round<'a> {
         let is_dead = again.map_or(true, |found| found.is_zombie);
         if is_dead {
             self.passed.calm = false;
+            self.suspect(found.parent);
         }
         // Of a host that died a moment ago there may be one on its way to its exec, which has no variable yet.
         let is_new = sys::ticks_since_boot().saturating_sub(found.start_ticks) < TICKS_UNTIL_EXEC;
@@ -246,6 +254,18 @@ impl<'a> Round<'a> {
             self.remembered.unmarked.insert(pid);
         }
         None
+    }
+
+    /// A young orphan is dead, and cannot tell any more whose it was: whoever could have left it may have left another one.
+    /// A child of somebody who is neither a member nor takes orphans in was none of ours.
+    fn suspect(&mut self, parent: u32) {
+        for prey in 0..self.scene.prey.len() {
+            if self.scene.prey[prey].hunt.marked_late && self.takes_in(parent, prey) {
+                let seen = self.seen(prey);
+                seen.marked = true;
+                seen.freshly_dead = true;
+            }
+        }
     }
 
     /// What the environment of a process says of this life.
