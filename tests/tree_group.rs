@@ -35,6 +35,7 @@ fn main() -> ExitCode {
             test!(a_leader_that_exits_is_told_at_once_and_what_it_left_is_ended_later),
             test!(comets_are_dead_after_a_clean_report),
             test!(comets_that_only_their_environment_names_are_dead_after_a_clean_report),
+            test!(a_comet_of_which_only_the_dead_are_seen_is_not_called_gone),
             test!(comets_among_bystanders_are_dead_after_a_clean_report),
             test!(a_fork_bomb_is_dead_after_one_end),
             test!(a_fork_bomb_that_scatters_is_dead_after_one_end),
@@ -220,6 +221,23 @@ fn comets_are_dead_after_a_clean_report() {
 
 fn comets_that_only_their_environment_names_are_dead_after_a_clean_report() {
     hunt_comets(&Registry::builder().limit_mark(false).build().works());
+}
+
+/// Before SIGKILL nothing is chased, and hardly one of it is met alive: only its dead say that there is somebody.
+fn a_comet_of_which_only_the_dead_are_seen_is_not_called_gone() {
+    let registry = Registry::builder().limit_mark(false).build().works();
+    for _ in 0..3 {
+        let mut tree = tree(&registry, 1, "comet", &["leaves"]);
+        tree.await_ready();
+        let policy = StopPolicy::wait_then_kill(ms(2_000));
+        let report = registry.end_session_with(1, &policy).works();
+        if report.is_clean() {
+            tree.assert_gone();
+        } else {
+            await_abandoned(tree.output.get_mut());
+            drop(registry.end_session(1).works());
+        }
+    }
 }
 
 fn comets_among_bystanders_are_dead_after_a_clean_report() {
