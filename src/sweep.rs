@@ -143,8 +143,8 @@ impl<'a> Sweep<'a> {
                 Ok(_) | Err(_) => break,
             }
         }
-        let mut pids = Vec::new();
-        table.list(&mut pids).map_err(system)?;
+        let mut listed = Vec::new();
+        table.list(&mut listed).map_err(system)?;
         Ok(Scan {
             shared: Arc::clone(shared),
             rule: self.rule.clone(),
@@ -153,7 +153,7 @@ impl<'a> Sweep<'a> {
             own,
             own_user: sys::own_user(),
             own_args: table.command_line(own),
-            pids,
+            pids: listed.iter().map(|listed| listed.pid).collect(),
             looked_at: AtomicUsize::new(0),
             table,
         })

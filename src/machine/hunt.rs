@@ -83,6 +83,8 @@ pub(crate) struct Seen {
     pub(crate) usage: Option<SessionUsage>,
     /// An orphan has come to this program that nothing names, and may belong to this one or to another.
     pub(crate) unattributed: bool,
+    /// So many of the rounds began when a member lived that was known already: it may have started another one behind them.
+    pub(crate) inhabited: u8,
 }
 
 /// What a pass has seen of a cgroup.

@@ -180,8 +180,8 @@ impl Search {
         }
     }
 
-    /// Takes in what a pass has seen of this life. `counts`: nobody of it was known to live when it began. Says how long
-    /// the next one has to wait.
+    /// Takes in what a pass has seen of this life. `counts`: nobody of it was on its way when it began. Says how long the
+    /// next one has to wait.
     fn take(&mut self, seen: &Seen, pass: &Passed, counts: bool, killing: bool) -> Duration {
         self.surveyed = true;
         self.take_enclosure(seen);
@@ -196,7 +196,11 @@ impl Search {
             return self.next_pause(killing);
         }
         self.failed = 0;
-        let rounds = if counts { pass.rounds } else { 0 };
+        let rounds = if counts {
+            pass.rounds.saturating_sub(seen.inhabited)
+        } else {
+            0
+        };
         let calm = pass.calm && !seen.living && !seen.freshly_dead;
         self.quiet = if calm {
             self.quiet.saturating_add(rounds)
@@ -257,7 +261,7 @@ pub(crate) struct Passes {
 #[derive(Clone, Debug)]
 struct Flight {
     op: OpId,
-    /// The lives that it serves, and whether nobody of them was known to live when it began.
+    /// The lives that it serves, and whether nobody of them was on its way when it began.
     lives: BTreeMap<Life, bool>,
     /// No other session is there.
     alone: bool,
@@ -370,7 +374,7 @@ impl Machine {
         let mut hunts = Vec::new();
         for (&life, state) in &self.lives {
             if state.end.as_ref().is_some_and(|end| end.search.is_some()) {
-                lives.insert(life, !self.anybody_lives(state));
+                lives.insert(life, state.tokens.is_empty());
                 hunts.push(self.hunt(life, state));
             }
         }

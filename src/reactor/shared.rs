@@ -13,6 +13,7 @@ use super::clock;
 use super::gate::{SharedGate, Slot};
 use super::index::Index;
 use super::mailbox::{Mail, Message};
+use super::pass::Lasting;
 use super::watchlist::Watchlist;
 use crate::capabilities::{Capabilities, Capability};
 use crate::cradles::Cradles;
@@ -61,6 +62,8 @@ pub(crate) struct Shared {
     pub(crate) sweeping: Sweeping,
     /// Who takes in orphans.
     pub(crate) tried: Tried,
+    /// What passes know of the machine's processes. One that looks has it to itself meanwhile.
+    lasting: Mutex<Lasting>,
     /// What a reactor that panicked was looking after.
     pub(crate) wreck: Mutex<Vec<Arc<Core>>>,
 }
@@ -99,6 +102,7 @@ impl Shared {
             subreaper: Mutex::new(ends.subreaper),
             sweeping: Sweeping::default(),
             tried: Tried::default(),
+            lasting: Mutex::default(),
             wreck: Mutex::default(),
         }
     }
@@ -121,6 +125,16 @@ impl Shared {
 
     pub(super) fn set_births_are_news(&self, they_are: bool) {
         self.births_are_news.store(they_are, Ordering::SeqCst);
+    }
+
+    /// What passes know of the machine's processes, for the one that looks now.
+    pub(super) fn lasting(&self) -> Lasting {
+        std::mem::take(&mut *self.lasting.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// For the next pass. Of two that have looked at the same time, one has learned for nothing.
+    pub(super) fn keep_lasting(&self, lasting: Lasting) {
+        *self.lasting.lock().unwrap_or_else(PoisonError::into_inner) = lasting;
     }
 
     /// Sends a request, unless nobody is there to handle it.

@@ -17,7 +17,7 @@ use crate::mark::{self, Mark, Token};
 use crate::reactor::Shared;
 use crate::report::{Evidence, WhyLeftAlone};
 use crate::session::{Life, ProcessId, SessionId};
-use crate::sys::{self, Described, Limits, OwnerIdentity, Pin, ProcessTable};
+use crate::sys::{self, Described, Limits, Listed, OwnerIdentity, Pin, ProcessTable};
 use crate::system_process::SystemProcess;
 
 /// Where a process belonged: registry, life and session.
@@ -113,9 +113,9 @@ impl<'a> Scan<'a> {
 
     pub(super) fn run(mut self) -> io::Result<Scanned> {
         self.read_ledger();
-        let mut pids = Vec::new();
-        self.table.list(&mut pids)?;
-        for pid in pids {
+        let mut listed = Vec::new();
+        self.table.list(&mut listed)?;
+        for Listed { pid, .. } in listed {
             self.visit(pid)?;
         }
         for (registry, run) in self.runs {

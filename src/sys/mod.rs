@@ -127,6 +127,6 @@ pub(crate) use unix::{
     lifeline, nap, null_device, own_group, own_rights, own_user, peek_child, pipe, set_nonblocking,
 };
 pub(crate) use vocabulary::{
-    ChildState, Described, Environ, Limits, Look, OwnerIdentity, Parentage, ProcessFacts, Ready,
-    Relation, Woken, Writable,
+    ChildState, Described, Environ, Limits, Listed, Look, OwnerIdentity, Parentage, ProcessFacts,
+    Ready, Relation, Woken, Writable,
 };

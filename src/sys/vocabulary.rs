@@ -185,6 +185,15 @@ pub(crate) enum Limits {
     Gone,
 }
 
+/// An entry in the list of all processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Listed {
+    pub(crate) pid: u32,
+    /// Tells the process from every other one that has had, or will have, its number: the same as before is the same
+    /// process. That of one process may change. `None` where the system does not say.
+    pub(crate) instance: Option<u64>,
+}
+
 /// What the kernel tells of how a process came to its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "only the kernel of macOS tells it")]

@@ -10,7 +10,7 @@ use super::world::{Body, Proc, Temper, Tier, World};
 
 use crate::containment::Containment;
 use crate::event::Origin;
-use crate::session::ProcessId;
+use crate::session::{Life, ProcessId};
 
 /// How a pass ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +30,8 @@ pub(super) struct FlightSim {
     hunts: Vec<Hunt>,
     /// The hidden processes that lived when it began.
     there: BTreeSet<ProcessId>,
+    /// The lives of which somebody known lived then.
+    inhabited: BTreeSet<Life>,
 }
 
 impl World {
@@ -143,18 +145,46 @@ impl World {
             .filter(hidden)
             .map(|(&id, _)| id)
             .collect();
+        let inhabited: BTreeSet<_> = hunts
+            .iter()
+            .filter(|hunt| self.is_inhabited(hunt))
+            .map(|hunt| hunt.life)
+            .collect();
         if self.prompt_passes {
             assert!(there.is_empty(), "nobody has hidden in this world");
+            let seen = |life| {
+                let seen = Seen {
+                    inhabited: 2,
+                    ..Seen::default()
+                };
+                (life, seen)
+            };
             let passed = Passed {
                 fate: Fate::Complete,
                 calm: true,
                 rounds: 2,
+                seen: inhabited.into_iter().map(seen).collect(),
                 ..Passed::default()
             };
             return Some(Outcome::Passed(passed));
         }
-        self.flight = Some(FlightSim { op, hunts, there });
+        self.flight = Some(FlightSim {
+            op,
+            hunts,
+            there,
+            inhabited,
+        });
         None
+    }
+
+    /// Whether one of those lives that the machine has told of.
+    fn is_inhabited(&self, hunt: &Hunt) -> bool {
+        let lives = |process: &ProcessId| {
+            self.procs
+                .get(process)
+                .is_some_and(|proc| proc.body == Body::Alive)
+        };
+        hunt.members.iter().any(lives)
     }
 
     /// It is not waited for any longer.
@@ -188,7 +218,10 @@ impl World {
             ..Passed::default()
         };
         for hunt in &flight.hunts {
-            let mut seen = Seen::default();
+            let mut seen = Seen {
+                inhabited: u8::from(flight.inhabited.contains(&hunt.life)),
+                ..Seen::default()
+            };
             let everybody: Vec<(ProcessId, Proc)> = self
                 .procs
                 .iter()
@@ -220,6 +253,10 @@ impl World {
         let quiet = |seen: &Seen| !seen.living && !seen.freshly_dead;
         if passed.calm && passed.seen.values().all(quiet) {
             passed.rounds = 2;
+            for hunt in &flight.hunts {
+                let inhabited = u8::from(self.is_inhabited(hunt));
+                passed.seen.entry(hunt.life).or_default().inhabited += inhabited;
+            }
         }
         self.input(Input::Done {
             op: flight.op,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::round::{Hint, Round};
 use crate::machine::{Sighting, Verdict};
 use crate::reactor::clock;
-use crate::sys::{self, Described, Limits, Parentage, Pin};
+use crate::sys::{self, Described, Limits, Listed, Parentage, Pin};
 
 /// How long what forks and exits all the time is chased through the newest numbers, ...
 const CHASE: Duration = Duration::from_millis(20);
@@ -42,7 +42,11 @@ impl Round<'_> {
             };
             // The newest first: the others have most likely gone on.
             for pid in (from..=newest).rev() {
-                if self.seize(pid).unwrap_or_else(|| self.visit(pid, None)) {
+                let new = Listed {
+                    pid,
+                    instance: None,
+                };
+                if self.seize(pid).unwrap_or_else(|| self.visit(new, None)) {
                     met_at = clock::now();
                     met = true;
                 }
@@ -96,7 +100,7 @@ impl Round<'_> {
         if sighting.judge() != Verdict::Member || !matches!(pin.is_dead(), Ok(false)) {
             return None;
         }
-        self.take_in(pin, prey, &described, sighting.in_group);
+        self.take_in(pin, prey, described.group, sighting.in_group);
         Some(true)
     }
 }

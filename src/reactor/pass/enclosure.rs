@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use super::Prey;
-use super::round::{Hint, Round};
+use super::round::Round;
 use crate::exit::SessionUsage;
 use crate::machine::{Enclosure, Passed, Seen};
 use crate::sys::{Leaf, Pin};
@@ -108,21 +108,18 @@ impl Round<'_> {
 
     fn meet_inside(&mut self, pin: Pin, leaf: &Leaf, prey: usize) {
         let pid = pin.pid();
-        let Ok(described) = self.table.describe(pid) else {
-            return;
-        };
+        let group = self.table.group(pid).unwrap_or(0);
         if !matches!(pin.is_dead(), Ok(false)) || self.is_known(pid) {
             return;
         }
         if self.is_spared(pid, &pin) {
             // Out of reach of what kills the cgroup. If that is refused it is ended with the rest.
             if leaf.release(pid).is_ok() {
-                self.claim(pid, prey, &described);
+                self.claim(pid, prey);
                 return;
             }
         }
-        let hint = Hint::inside(prey);
-        let in_group = self.sighting(pid, &described, hint).in_group;
-        self.take_in(pin, prey, &described, in_group);
+        let in_group = self.is_in_members_group(group, prey);
+        self.take_in(pin, prey, group, in_group);
     }
 }

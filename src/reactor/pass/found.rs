@@ -14,15 +14,15 @@ use crate::report::{SurvivalCause, Survivor};
 use crate::session::ProcessId;
 use crate::signal::Signal;
 use crate::stdin::StdinPipe;
-use crate::sys::{self, Described, Pin, Target};
+use crate::sys::{self, Pin, Target};
 
 impl Round<'_> {
-    pub(super) fn claim(&mut self, pid: u32, prey: usize, described: &Described) {
+    pub(super) fn claim(&mut self, pid: u32, prey: usize) {
         // It may have been met for the sake of a child.
         if self.seen(prey).claims.iter().any(|claim| claim.pid == pid) {
             return;
         }
-        let command_line = self.command_line(pid, described);
+        let command_line = self.command_line(pid);
         self.seen(prey).claims.push(Survivor {
             process: ProcessId(0),
             pid,
@@ -31,7 +31,7 @@ impl Round<'_> {
         });
     }
 
-    pub(super) fn command_line(&mut self, pid: u32, described: &Described) -> Arc<[OsString]> {
+    fn command_line(&mut self, pid: u32) -> Arc<[OsString]> {
         if !self.memory.is_hanging(pid) {
             let line = self
                 .memory
@@ -41,11 +41,12 @@ impl Round<'_> {
             }
         }
         // A zombie has no arguments any more, only a name.
-        [described.name.clone()].into()
+        let name = self.table.describe(pid).map(|found| found.name);
+        [name.unwrap_or_default()].into()
     }
 
     /// A descendant: it is a member from now on.
-    pub(super) fn take_in(&mut self, pin: Pin, prey: usize, described: &Described, in_group: bool) {
+    pub(super) fn take_in(&mut self, pin: Pin, prey: usize, group: u32, in_group: bool) {
         let pid = pin.pid();
         let hunt = &self.scene.prey[prey].hunt;
         let (kill, life, session) = (hunt.kill, hunt.life, hunt.session);
@@ -60,13 +61,13 @@ impl Round<'_> {
             pid,
             inode: pin.identity().inode,
             relation: Relation::Stranger,
-            leads_group: described.group == pid,
+            leads_group: group == pid,
             origin: Origin::Found,
             containment: Containment::Group,
             reach: Reach::Group,
             in_a_members_group: in_group,
             label: None,
-            command_line: self.command_line(pid, described),
+            command_line: self.command_line(pid),
         };
         let core = Arc::new(Core::new(
             Arc::clone(self.shared),

@@ -36,15 +36,8 @@ impl<'a> Round<'a> {
             },
             Limits::Gone => None,
         };
-        let led_by = self.groups.get(&described.group);
-        let in_group = led_by.is_some_and(|&(index, leader)| {
-            // After the group was read: its number is still that of the leader whom we hold.
-            index == hint.prey && is_group_there(self.shared, leader)
-        });
-        // After the parent was read, and those that this pass has found among them.
-        let of_this_life = |core: &&Arc<Core>| prey.hunt.marks.contains(&core.life);
-        let parent = self.known.get(&described.parent).filter(of_this_life);
-        let child = parent.is_some_and(|core| core.facts.is_searched() && is_alive(core));
+        let in_group = self.is_in_members_group(described.group, hint.prey);
+        let child = self.is_members_child(described.parent, hint.prey);
         let marked = self.marked(limits) == Some(hint.prey);
         let young_enough = described.start_ticks >= prey.hunt.since;
         // Asked for by whoever has no other mark; nobody was remembered as unmarked who was found by it.
@@ -72,6 +65,20 @@ impl<'a> Round<'a> {
             in_hosts_group: kin.groups.contains(&described.group),
             user_known,
         }
+    }
+
+    /// Whether this group, which was read before, is a member's: its number is still that of the leader whom we hold.
+    pub(super) fn is_in_members_group(&self, group: u32, prey: usize) -> bool {
+        let led_by = self.groups.get(&group);
+        led_by.is_some_and(|&(index, leader)| index == prey && is_group_there(self.shared, leader))
+    }
+
+    /// Whether this parent, which was read before, is a member that lives, one that this pass has found among them.
+    pub(super) fn is_members_child(&self, parent: u32, prey: usize) -> bool {
+        let marks = &self.scene.prey[prey].hunt.marks;
+        let of_this_life = |core: &&Arc<Core>| marks.contains(&core.life);
+        let parent = self.known.get(&parent).filter(of_this_life);
+        parent.is_some_and(|core| core.facts.is_searched() && is_alive(core))
     }
 
     /// Whether a child of this one can be of the session: it is a member that lives, or takes orphans in, or looks like one of

@@ -8,6 +8,7 @@ mod earlier;
 mod enclosure;
 mod found;
 mod kin;
+mod lasting;
 mod round;
 mod strays;
 
@@ -16,12 +17,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(in crate::reactor) use self::enclosure::strike;
+use self::kin::is_alive;
+pub(in crate::reactor) use self::lasting::Lasting;
 use self::round::Round;
 use super::mailbox::Message;
 use super::shared::{Core, Shared};
 use crate::machine::{Fate, Hunt, OpId, Outcome, Passed, Seen};
 use crate::session::Life;
-use crate::sys::{self, Leaf, ProcessTable};
+use crate::sys::{self, Leaf, Listed, ProcessTable};
 
 /// One life that is hunted for, with what is known of it.
 #[derive(Debug)]
@@ -103,12 +106,59 @@ impl Memory {
 struct Remembered {
     /// Dead and not reaped: seen before, they are no news.
     dead: HashMap<Life, HashSet<(u32, Option<u64>)>>,
-    /// Of another user, and without a mark, by number and identity.
-    foreign: HashMap<u32, u64>,
-    /// Without any mark, and known for it since the pass before: nobody gets the variable later.
-    unmarked: HashSet<u32>,
+    /// What was looked for when these were looked at.
+    sought: Vec<Sought>,
+    /// Nothing speaks for them, and nothing will: nobody gets a mark later. By number, and by what tells them from the next.
+    strangers: HashMap<u32, u64>,
     /// Somebody new was met in the pass before, and was killed: there may be more behind it.
     restless: bool,
+}
+
+/// What makes a process a stranger, or not.
+#[derive(Debug, PartialEq, Eq)]
+struct Sought {
+    marks: Vec<Life>,
+    earlier: usize,
+    since: u64,
+    marked_late: bool,
+}
+
+impl Sought {
+    fn of(prey: &Prey) -> Self {
+        Self {
+            marks: prey.hunt.marks.clone(),
+            earlier: prey.hunt.earlier.len(),
+            since: prey.hunt.since,
+            marked_late: prey.hunt.marked_late,
+        }
+    }
+}
+
+impl Remembered {
+    /// What was learned for other ends says nothing for these.
+    fn look_for(&mut self, prey: &[Prey]) {
+        let hunted = |life: &Life| prey.iter().any(|prey| prey.hunt.life == *life);
+        self.dead.retain(|life, _| hunted(life));
+        let sought: Vec<Sought> = prey.iter().map(Sought::of).collect();
+        if self.sought != sought {
+            self.sought = sought;
+            self.strangers.clear();
+        }
+        if prey.iter().any(|prey| prey.hunt.survey) {
+            self.restless = false;
+        }
+    }
+
+    fn is_stranger(&self, listed: Listed) -> bool {
+        let known = self.strangers.get(&listed.pid).copied();
+        known.is_some() && known == listed.instance
+    }
+
+    fn note_stranger(&mut self, listed: Listed) {
+        if let Some(instance) = listed.instance {
+            self.strangers.insert(listed.pid, instance);
+        }
+    }
 }
 
 /// On a helper's thread.
@@ -129,13 +179,7 @@ pub(crate) fn look_for(shared: &Arc<Shared>, scene: &Scene, memory: &Memory) -> 
     }
     let mut seen = memory.seen.lock().unwrap_or_else(PoisonError::into_inner);
     let prey = &scene.prey;
-    let hunted = |life: &Life| prey.iter().any(|prey| prey.hunt.life == *life);
-    seen.dead.retain(|life, _| hunted(life));
-    if prey.iter().any(|prey| prey.hunt.survey) {
-        // Of the last end, which may have been an hour ago.
-        seen.unmarked.clear();
-        seen.restless = false;
-    }
+    seen.look_for(prey);
     let table = ProcessTable::open();
     prey.iter().for_each(enclosure::strike);
     let mut passed = match &table {
@@ -163,6 +207,9 @@ fn go_round(mut round: Round<'_>) -> Passed {
     let mut second = round.go();
     if is_quiet(&second) {
         second.rounds = 2;
+        for (life, seen) in &mut second.seen {
+            seen.inhabited += first.seen.get(life).map_or(0, |seen| seen.inhabited);
+        }
     }
     second
 }
@@ -184,14 +231,20 @@ fn childless(scene: &Scene) -> Passed {
     }
 }
 
-/// A pass that has met nobody.
+/// A round that has met nobody yet.
 fn nobody(scene: &Scene) -> Passed {
-    let lives = scene.prey.iter().map(|prey| prey.hunt.life);
+    let begun = |prey: &Prey| {
+        let seen = Seen {
+            inhabited: u8::from(prey.members.iter().any(|member| is_alive(member))),
+            ..Seen::default()
+        };
+        (prey.hunt.life, seen)
+    };
     Passed {
         fate: Fate::Complete,
         calm: true,
         rounds: 1,
-        seen: lives.map(|life| (life, Seen::default())).collect(),
+        seen: scene.prey.iter().map(begun).collect(),
         ..Passed::default()
     }
 }

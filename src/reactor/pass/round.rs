@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use super::earlier::Testimony;
 use super::kin::{Acquaintance, Kin, acquaintance, is_alive};
+use super::lasting::Lasting;
 use super::{Memory, Prey, Remembered, Scene, nobody, refused};
 use crate::limit_mark::Pair;
 use crate::machine::{Fate, Passed, Says, Seen, Sighting, Verdict};
 use crate::mark::{self, Mark};
 use crate::reactor::shared::{Core, Shared};
-use crate::sys::{self, Described, Limits, Pin, ProcessTable};
+use crate::sys::{self, Limits, Listed, Pin, ProcessTable};
 
 /// How long what an earlier run was starting when it died may take to its exec, in clock ticks of mostly 10 ms.
 const TICKS_UNTIL_EXEC: u64 = 200;
@@ -38,10 +39,20 @@ pub(super) struct Round<'a> {
     pub(super) kin: Option<Kin>,
     /// How many parents are being met for the sake of their children.
     depth: u8,
-    pids: Vec<u32>,
+    listed: Vec<Listed>,
+    lasting: Lasting,
     /// Those of our children that nobody holds, as they were when the list was begun.
     strays: HashSet<u32>,
     pub(super) passed: Passed,
+}
+
+/// What comes of looking for the variable where there is no limit mark.
+enum Named {
+    By(usize),
+    /// By nobody, and that remains.
+    Nobody,
+    /// It is to be looked at again.
+    NotYet,
 }
 
 /// Why a process was looked at more closely.
@@ -50,13 +61,6 @@ pub(super) struct Hint {
     pub(super) prey: usize,
     /// It is an orphan that has come to us, and can belong to nobody else.
     pub(super) ours: bool,
-}
-
-impl Hint {
-    /// It was seen in the cgroup.
-    pub(super) fn inside(prey: usize) -> Self {
-        Self { prey, ours: false }
-    }
 }
 
 impl<'a> Round<'a> {
@@ -95,7 +99,8 @@ impl<'a> Round<'a> {
             known,
             kin: None,
             depth: 0,
-            pids: Vec::new(),
+            listed: Vec::new(),
+            lasting: Lasting::default(),
             strays: HashSet::new(),
             passed: Passed::default(),
         }
@@ -134,17 +139,19 @@ impl<'a> Round<'a> {
         let children = self.children();
         self.strays = self.strays();
         let newest = self.table.newest();
-        let mut pids = std::mem::take(&mut self.pids);
-        if self.table.list(&mut pids).is_err() {
+        let mut listed = std::mem::take(&mut self.listed);
+        if self.table.list(&mut listed).is_err() {
             return refused();
         }
-        let listed = |pid: &u32| pids.binary_search(pid).is_ok();
-        self.remembered.unmarked.retain(listed);
-        for &pid in &pids {
-            met |= self.visit(pid, children.get(&pid).copied());
+        self.lasting = self.shared.lasting();
+        self.lasting.retain(&listed);
+        for &entry in &listed {
+            met |= self.visit(entry, children.get(&entry.pid).copied());
         }
-        self.pids = pids;
-        let restless = met || self.is_stirred();
+        self.shared.keep_lasting(std::mem::take(&mut self.lasting));
+        self.listed = listed;
+        // What forks all the time has taken numbers meanwhile.
+        let restless = (met || self.is_stirred()) && self.table.newest() != newest;
         if let (true, true, Some(newest)) = (restless, killing, newest) {
             self.chase(newest);
         }
@@ -177,13 +184,21 @@ impl<'a> Round<'a> {
         all
     }
 
-    /// Looks at one number. Says whether somebody new was met behind it.
-    pub(super) fn visit(&mut self, pid: u32, child_of: Option<usize>) -> bool {
+    /// Looks at one process. Says whether somebody new was met behind it.
+    pub(super) fn visit(&mut self, listed: Listed, child_of: Option<usize>) -> bool {
+        let pid = listed.pid;
         if pid == self.own || pid == 1 {
             return false;
         }
+        let is_stray = self.strays.contains(&pid);
+        if child_of.is_none() && !is_stray && self.remembered.is_stranger(listed) {
+            return match self.grouped(pid) {
+                Some(prey) => self.meet(pid, Hint { prey, ours: false }),
+                None => false,
+            };
+        }
         let limits = match self.table.limits(pid) {
-            Limits::Refused => self.foreign_limits(pid),
+            Limits::Refused => self.foreign_limits(listed),
             limits @ (Limits::Read(_) | Limits::Gone) => limits,
         };
         let limits = match limits {
@@ -194,20 +209,28 @@ impl<'a> Round<'a> {
             Limits::Read(limits) => Some(limits),
             Limits::Refused => None,
         };
-        let marked = self.marked(limits).or_else(|| self.named(pid));
-        let grouped = if self.groups.is_empty() {
-            None
-        } else {
-            let group = self.table.group(pid);
-            group
-                .and_then(|group| self.groups.get(&group))
-                .map(|&(index, _)| index)
-        };
-        match marked.or(grouped).or(child_of) {
-            Some(prey) => self.meet(pid, Hint { prey, ours: false }),
-            None if self.strays.contains(&pid) => self.meet_stray(pid),
-            None => false,
+        let marked = self.marked(limits).or_else(|| self.grouped(pid));
+        if let Some(prey) = marked.or(child_of) {
+            return self.meet(pid, Hint { prey, ours: false });
         }
+        match self.named(listed) {
+            Named::By(prey) => self.meet(pid, Hint { prey, ours: false }),
+            _ if is_stray => self.meet_stray(pid),
+            Named::NotYet => false,
+            Named::Nobody => {
+                self.remembered.note_stranger(listed);
+                false
+            }
+        }
+    }
+
+    /// In whose group it is.
+    fn grouped(&self, pid: u32) -> Option<usize> {
+        if self.groups.is_empty() {
+            return None;
+        }
+        let group = self.table.group(pid)?;
+        self.groups.get(&group).map(|&(index, _)| index)
     }
 
     /// Whose mark this limit is.
@@ -220,40 +243,46 @@ impl<'a> Round<'a> {
 
     /// Who has no limit mark may have the variable: where there are no limit marks, and where a member was marked a moment
     /// after its start, and may have started another one before.
-    pub(super) fn named(&mut self, pid: u32) -> Option<usize> {
+    fn named(&mut self, listed: Listed) -> Named {
         let late = |prey: &Prey| prey.hunt.marked_late;
         let marks = self.shared.plan.owner.is_some() || self.testimony.is_some();
         if !marks || !self.scene.prey.iter().any(late) {
-            return None;
-        }
-        if self.remembered.unmarked.contains(&pid) {
-            return None;
+            return Named::Nobody;
         }
         // Nobody's environment is read who is older than the session: it takes a lock that can be held for long.
+        let pid = listed.pid;
+        let table = self.table;
+        let mut found = None;
+        let read = || {
+            found = table.outline(pid).ok();
+            Some(found.as_ref()?.start_ticks)
+        };
         let since = self.scene.prey.iter().map(|prey| prey.hunt.since).min();
-        let is_young = |found: &Described| Some(found.start_ticks) >= since;
-        let found = self.table.describe(pid).ok();
-        let Some(found) = found.filter(is_young) else {
-            self.remembered.unmarked.insert(pid);
-            return None;
+        let start_ticks = self.lasting.start_ticks(listed, read);
+        if start_ticks.is_some() && start_ticks < since {
+            return Named::Nobody;
+        }
+        let Some(found) = found.or_else(|| table.outline(pid).ok()) else {
+            self.passed.calm = false;
+            return Named::NotYet;
         };
         let named = (0..self.scene.prey.len()).find(|&prey| self.names(pid, prey) == Says::Ours);
-        if named.is_some() {
-            return named;
+        if let Some(prey) = named {
+            return Named::By(prey);
         }
         // The dead have no environment. One who has died a moment ago may have left a child.
-        let again = self.table.describe(pid);
-        let is_dead = again.map_or(true, |found| found.is_zombie);
-        if is_dead {
+        if self.table.outline(pid).map_or(true, |now| now.is_zombie) {
             self.passed.calm = false;
             self.suspect(found.parent);
+            return Named::Nobody;
         }
         // Of a host that died a moment ago there may be one on its way to its exec, which has no variable yet.
         let is_new = sys::ticks_since_boot().saturating_sub(found.start_ticks) < TICKS_UNTIL_EXEC;
-        if is_dead || self.testimony.is_none() || !is_new {
-            self.remembered.unmarked.insert(pid);
+        if self.testimony.is_some() && is_new {
+            Named::NotYet
+        } else {
+            Named::Nobody
         }
-        None
     }
 
     /// A young orphan is dead, and cannot tell any more whose it was: whoever could have left it may have left another one.
@@ -293,26 +322,11 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// What the files say of another user's process. They are read once for each process: nobody marks it later.
-    pub(super) fn foreign_limits(&mut self, pid: u32) -> Limits {
-        let inode = Pin::open(pid, &self.shared.facilities)
-            .ok()
-            .and_then(|pin| pin.identity().inode);
-        if inode.is_some() && self.remembered.foreign.get(&pid).copied() == inode {
-            return Limits::Refused;
-        }
-        let limits = self.table.limits_by_file(pid);
-        let read = match limits {
-            Limits::Read(limits) => Some(limits),
-            Limits::Refused | Limits::Gone => None,
-        };
-        match inode {
-            Some(inode) if self.marked(read).is_none() => {
-                self.remembered.foreign.insert(pid, inode);
-            }
-            Some(_) | None => {}
-        }
-        limits
+    /// What the file says of another user's process, which cannot be asked for its limits.
+    fn foreign_limits(&mut self, listed: Listed) -> Limits {
+        let table = self.table;
+        let read = || table.limits_by_file(listed.pid);
+        self.lasting.limits_by_file(listed, read)
     }
 
     pub(super) fn seen(&mut self, prey: usize) -> &mut Seen {
@@ -356,6 +370,13 @@ impl<'a> Round<'a> {
             self.note_dead(&pin, hint.prey);
             return false;
         }
+        if let Some((group, in_group)) = self.recognise(&pin, hint.prey) {
+            if !matches!(pin.is_dead(), Ok(false)) {
+                self.note_dead(&pin, hint.prey);
+                return false;
+            }
+            return self.welcome(pin, hint.prey, group, in_group);
+        }
         let Ok(described) = self.table.describe(pid) else {
             self.passed.calm = false;
             return false;
@@ -386,18 +407,35 @@ impl<'a> Round<'a> {
         match verdict {
             Verdict::Stranger => false,
             Verdict::Claim | Verdict::AskVariable => {
-                self.claim(pid, hint.prey, &described);
+                self.claim(pid, hint.prey);
                 false
             }
-            Verdict::Member if self.is_spared(pid, &pin) => {
-                self.claim(pid, hint.prey, &described);
-                false
-            }
-            Verdict::Member => {
-                self.take_in(pin, hint.prey, &described, sighting.in_group);
-                true
-            }
+            Verdict::Member => self.welcome(pin, hint.prey, described.group, sighting.in_group),
         }
+    }
+
+    /// Most are in the group of a member, or are children of one, and nothing else has to be read of them. Its group, and
+    /// whether that is a member's.
+    fn recognise(&mut self, pin: &Pin, prey: usize) -> Option<(u32, bool)> {
+        if !self.scene.prey[prey].hunt.earlier.is_empty() {
+            return None;
+        }
+        let (parent, _) = pin.parent_and_user()?;
+        let group = self.table.group(pin.pid())?;
+        self.meet_parent(parent, prey);
+        let in_group = self.is_in_members_group(group, prey);
+        let is_kin = in_group || self.is_members_child(parent, prey);
+        is_kin.then_some((group, in_group))
+    }
+
+    /// It is a member, unless the host spares it. Says whether it is new.
+    fn welcome(&mut self, pin: Pin, prey: usize, group: u32, in_group: bool) -> bool {
+        if self.is_spared(pin.pid(), &pin) {
+            self.claim(pin.pid(), prey);
+            return false;
+        }
+        self.take_in(pin, prey, group, in_group);
+        true
     }
 
     /// A marked parent is met before its child: whether it is a member decides what the child is.

@@ -10,6 +10,7 @@ use rustix::process::Pid;
 use super::identity::{Among, unique_identifiers};
 use crate::sys::kqueue::Offspring;
 use crate::sys::unix::to_pid;
+use crate::sys::vocabulary::Listed;
 
 /// `PROC_ALL_PIDS`.
 const ALL: u32 = 1;
@@ -21,13 +22,21 @@ const MARGIN: usize = 64;
 /// A list that never fits is none.
 const TRIES: usize = 16;
 
-/// All processes, in no order.
+/// All processes, in no order. One is told from another by its unique id.
 ///
 /// # Errors
 ///
 /// `ENOMEM`; `EPERM` from a sandbox.
-pub(in crate::sys) fn list(into: &mut Vec<u32>) -> io::Result<()> {
-    listed(ALL, 0, into)
+pub(in crate::sys) fn list(into: &mut Vec<Listed>) -> io::Result<()> {
+    let mut pids = Vec::new();
+    numbers(ALL, 0, &mut pids)?;
+    into.extend(pids.into_iter().map(|pid| {
+        let number = to_pid(pid).ok();
+        let found = number.and_then(|number| unique_identifiers(number, Among::Zombies).ok());
+        let instance = found.map(|found| found.unique_id);
+        Listed { pid, instance }
+    }));
+    Ok(())
 }
 
 /// The members of a group.
@@ -38,7 +47,7 @@ pub(in crate::sys) fn list(into: &mut Vec<u32>) -> io::Result<()> {
 pub(in crate::sys) fn group_members(group: Pid) -> io::Result<Vec<u32>> {
     let mut members = Vec::new();
     let group = group.as_raw_nonzero().get().unsigned_abs();
-    listed(OF_GROUP, group, &mut members)?;
+    numbers(OF_GROUP, group, &mut members)?;
     Ok(members)
 }
 
@@ -49,7 +58,7 @@ pub(in crate::sys) fn group_members(group: Pid) -> io::Result<Vec<u32>> {
 /// As [`list`].
 pub(in crate::sys) fn offspring(into: &mut Vec<Offspring>) -> io::Result<()> {
     let mut pids = Vec::new();
-    list(&mut pids)?;
+    numbers(ALL, 0, &mut pids)?;
     into.extend(pids.into_iter().filter_map(|pid| {
         let found = unique_identifiers(to_pid(pid).ok()?, Among::Zombies).ok()?;
         let parent = found.parent_unique_id;
@@ -58,7 +67,7 @@ pub(in crate::sys) fn offspring(into: &mut Vec<Offspring>) -> io::Result<()> {
     Ok(())
 }
 
-fn listed(which: u32, of: u32, into: &mut Vec<u32>) -> io::Result<()> {
+fn numbers(which: u32, of: u32, into: &mut Vec<u32>) -> io::Result<()> {
     const SIZE: usize = size_of::<c_int>();
     // SAFETY: without a buffer the call only says how many bytes it would need.
     let needed = unsafe { libc::proc_listpids(which, of, std::ptr::null_mut(), 0) };

@@ -4,20 +4,25 @@ use std::io;
 
 use rustix::process::Pid;
 
-use super::process::{KernelInfo, kernel_infos};
+use super::identity::started;
+use super::process::{KernelInfo, boot_time, kernel_infos};
 use crate::sys::kqueue::Offspring;
+use crate::sys::vocabulary::Listed;
 
-/// All processes, in no order.
+/// All processes, in no order. One is told from another by when it was started.
 ///
 /// # Errors
 ///
 /// `ENOMEM`; what a jail says.
-pub(in crate::sys) fn list(into: &mut Vec<u32>) -> io::Result<()> {
-    into.extend(
-        kernel_infos(libc::KERN_PROC_PROC, 0)?
-            .iter()
-            .filter_map(number),
-    );
+pub(in crate::sys) fn list(into: &mut Vec<Listed>) -> io::Result<()> {
+    let found = kernel_infos(libc::KERN_PROC_PROC, 0)?;
+    let boot = boot_time().ok();
+    into.extend(found.iter().filter_map(|one| {
+        Some(Listed {
+            pid: number(one)?,
+            instance: boot.map(|boot| started(one, boot)),
+        })
+    }));
     Ok(())
 }
 

@@ -12,7 +12,7 @@ use super::signal::is_taken;
 use crate::limit_mark::Pair;
 use crate::sys::system;
 use crate::sys::unix::{current_pid, to_pid};
-use crate::sys::vocabulary::{Condition, Described, Limits, OwnerIdentity, ProcessFacts};
+use crate::sys::vocabulary::{Condition, Described, Limits, Listed, OwnerIdentity, ProcessFacts};
 
 /// What of a command line is kept for a report.
 const REPORTED_LIST: usize = 64 << 10;
@@ -47,17 +47,17 @@ impl ProcessTable {
         })
     }
 
-    /// All pids, ascending, as they are at one moment.
+    /// All processes, by ascending pids, as they are at one moment.
     ///
     /// # Errors
     ///
     /// `ENOMEM`, and what a sandbox says.
-    pub(crate) fn list(&self, into: &mut Vec<u32>) -> io::Result<()> {
+    pub(crate) fn list(&self, into: &mut Vec<Listed>) -> io::Result<()> {
         into.clear();
         *self.families.lock().unwrap_or_else(PoisonError::into_inner) = None;
         system::list(into)?;
         into.sort_unstable();
-        into.dedup();
+        into.dedup_by_key(|listed| listed.pid);
         Ok(())
     }
 

@@ -24,7 +24,7 @@ use super::pin::Pin;
 use super::procfs::{read_facts, read_file, ticks_per_second};
 use crate::limit_mark::Pair;
 use crate::sys::unix::{current_pid, to_pid};
-use crate::sys::vocabulary::{Described, Environ, Limits, Parentage, ProcessFacts};
+use crate::sys::vocabulary::{Described, Environ, Limits, Listed, Parentage, ProcessFacts};
 
 /// Of a command line, of an environment, of one of the short files.
 const COMMAND_LINE: u64 = 64 << 10;
@@ -73,12 +73,16 @@ impl ProcessTable {
         })
     }
 
-    /// All pids, ascending, as they are while this runs.
+    /// All processes, by ascending pids, as they are while this runs.
+    ///
+    /// What tells one from another with its number is the inode of its directory, which comes with the list and costs
+    /// nothing. The kernel makes one for each process that is looked for, never gives its number to another one (but for
+    /// one chance in 2^32, `get_next_ino`), and may forget it and make a new one.
     ///
     /// # Errors
     ///
     /// `EMFILE`, `ENFILE`, `ENOMEM`.
-    pub(crate) fn list(&self, into: &mut Vec<u32>) -> io::Result<()> {
+    pub(crate) fn list(&self, into: &mut Vec<Listed>) -> io::Result<()> {
         into.clear();
         let dir = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         // Of its own: the position in a directory belongs to the open file.
@@ -86,7 +90,10 @@ impl ProcessTable {
         let mut buffer = vec![MaybeUninit::uninit(); LISTED_AT_ONCE];
         let mut entries = RawDir::new(dir, &mut buffer);
         while let Some(entry) = entries.next() {
-            into.extend(pid_of(entry?.file_name().to_bytes()));
+            let entry = entry?;
+            let instance = Some(entry.ino()).filter(|ino| *ino != 0);
+            let pid = pid_of(entry.file_name().to_bytes());
+            into.extend(pid.map(|pid| Listed { pid, instance }));
         }
         Ok(())
     }

@@ -56,3 +56,35 @@ fn a_stranger_with_a_reused_number_is_neither_signalled_nor_taken_for_the_old_on
         Look::Alive
     );
 }
+
+/// What tells the process with this number from others that have it, in the list of all.
+fn instance(table: &ProcessTable, pid: u32) -> Option<u64> {
+    let mut listed = Vec::new();
+    table.list(&mut listed).unwrap();
+    let found = listed.binary_search_by_key(&pid, |listed| listed.pid);
+    found.ok().and_then(|at| listed[at].instance)
+}
+
+#[test]
+fn the_list_tells_a_process_from_the_next_with_its_number() {
+    let table = ProcessTable::open().unwrap();
+    let mut old = Actor::leader("read line");
+    let pin = old.pin();
+    let alive = instance(&table, pin.pid());
+    assert!(alive.is_some());
+    assert_eq!(instance(&table, pin.pid()), alive);
+    old.hang_up();
+    until_dead(&pin);
+    // A zombie is still the one that it was.
+    assert_eq!(instance(&table, pin.pid()), alive);
+    if !is_root() {
+        return;
+    }
+    old.steal_status();
+    let Some(stranger) = with_pid(pin.pid(), || Actor::leader("read line")) else {
+        return;
+    };
+    let theirs = instance(&table, stranger.pid());
+    assert!(theirs.is_some());
+    assert_ne!(theirs, alive);
+}
