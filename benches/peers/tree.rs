@@ -71,12 +71,13 @@ fn in_cgroups(run: &Run) -> Outcome<Vec<Target>> {
         "stubborn/tree/cgroup.kill",
         "stubborn/tree/cgroup",
         "stubborn/tree/cgroup-half",
+        "stubborn/tree/cgroup-contained",
     ]
     .map(Spec::of);
     let measured = measure(&specs, 25 * run.rounds, run.child)?;
     println!("{}", compare(&specs, &measured, 0, micros));
     print_beyond(&specs, &measured);
-    let [bare, cgroup, half] = measured.samples.as_slice() else {
+    let [bare, cgroup, half, contained] = measured.samples.as_slice() else {
         return Err("no samples".into());
     };
     Ok(vec![
@@ -90,10 +91,15 @@ fn in_cgroups(run: &Run) -> Outcome<Vec<Target>> {
             medians(half, bare),
             1.3,
         ),
+        times(
+            "of who cannot leave the cgroup, over the same",
+            medians(contained, bare),
+            1.3,
+        ),
         alive(
             "tree under Cgroup, left alive at return",
             &measured,
-            &[1, 2],
+            &[1, 2, 3],
         ),
     ])
 }
@@ -111,6 +117,7 @@ fn among(run: &Run) -> Outcome<Vec<Target>> {
     if has(Containment::Cgroup) {
         specs.push(Spec::of("stubborn/tree/cgroup.kill"));
         specs.push(Spec::of("stubborn/tree/cgroup"));
+        specs.push(Spec::of("stubborn/tree/cgroup-contained"));
     }
     let measured = measure(&specs, 12 * run.rounds, run.child)?;
     println!("{}", compare(&specs, &measured, 0, millis));
@@ -133,10 +140,15 @@ fn among(run: &Run) -> Outcome<Vec<Target>> {
         ),
         alive("among 5,000, left alive at return", &measured, &[1, 2]),
     ];
-    if let [_, _, _, _, bare, cgroup] = measured.samples.as_slice() {
+    if let [_, _, _, _, bare, cgroup, contained] = measured.samples.as_slice() {
         targets.push(times(
             "among 5,000 under Cgroup, over cgroup.kill",
             medians(cgroup, bare),
+            1.3,
+        ));
+        targets.push(times(
+            "of who cannot leave the cgroup, over the same",
+            medians(contained, bare),
             1.3,
         ));
     }

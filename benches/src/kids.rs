@@ -24,17 +24,18 @@ pub const DESCENDANTS: usize = 100;
 pub struct Kid {
     program: PathBuf,
     mode: &'static str,
-    stdin: Stdio,
-    stdout: Stdio,
+    /// `None` is `/dev/null`.
+    stdin: Option<OwnedFd>,
+    stdout: Option<OwnedFd>,
 }
 
 impl Kid {
     /// A child that leaves at once.
     pub fn quitter() -> Outcome<Self> {
-        Self::new("quit", Stdio::null(), Stdio::null())
+        Self::new("quit", None, None)
     }
 
-    fn new(mode: &'static str, stdin: impl Into<Stdio>, stdout: impl Into<Stdio>) -> Outcome<Self> {
+    fn new(mode: &'static str, stdin: Option<OwnedFd>, stdout: Option<OwnedFd>) -> Outcome<Self> {
         let program =
             std::env::var_os(CHILD).ok_or("the child's path is not in the environment")?;
         Ok(Self::of(program, mode, stdin, stdout))
@@ -43,20 +44,23 @@ impl Kid {
     fn of(
         program: impl Into<PathBuf>,
         mode: &'static str,
-        stdin: impl Into<Stdio>,
-        stdout: impl Into<Stdio>,
+        stdin: Option<OwnedFd>,
+        stdout: Option<OwnedFd>,
     ) -> Self {
         Self {
             program: program.into(),
             mode,
-            stdin: stdin.into(),
-            stdout: stdout.into(),
+            stdin,
+            stdout,
         }
     }
 
     pub fn command(self) -> Command {
         let mut command = Command::new(self.program);
-        command.arg(self.mode).stdin(self.stdin).stdout(self.stdout);
+        command.arg(self.mode);
+        command
+            .stdin(std_io(self.stdin))
+            .stdout(std_io(self.stdout));
         command
     }
 
@@ -64,24 +68,33 @@ impl Kid {
     pub fn command_by(self, script: &str, first: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("sh");
         command.args(["-c", script]).arg(first).arg(self.program);
-        command.arg(self.mode).stdin(self.stdin).stdout(self.stdout);
+        command.arg(self.mode);
+        command
+            .stdin(std_io(self.stdin))
+            .stdout(std_io(self.stdout));
         command
     }
 
-    /// For children without pipes.
-    pub fn native_command(self) -> Outcome<procession::Command> {
+    pub fn native_command(self) -> procession::Command {
+        let stdio = |end: Option<OwnedFd>| end.map_or_else(procession::Stdio::null, Into::into);
         let mut command = procession::Command::new(self.program);
         command.arg(self.mode);
-        command.stdin(procession::Stdio::null());
-        command.stdout(procession::Stdio::null());
-        Ok(command)
+        command.stdin(stdio(self.stdin)).stdout(stdio(self.stdout));
+        command
     }
 
     pub fn async_command(self) -> async_process::Command {
         let mut command = async_process::Command::new(self.program);
-        command.arg(self.mode).stdin(self.stdin).stdout(self.stdout);
+        command.arg(self.mode);
+        command
+            .stdin(std_io(self.stdin))
+            .stdout(std_io(self.stdout));
         command
     }
+}
+
+fn std_io(end: Option<OwnedFd>) -> Stdio {
+    end.map_or_else(Stdio::null, Stdio::from)
 }
 
 /// The two ends that make a stamping child go, and tell when it went.
@@ -97,7 +110,10 @@ impl Stamp {
     pub fn child() -> Outcome<(Kid, Self)> {
         let (stdin, go) = pipe()?;
         let (went, stdout) = pipe()?;
-        Ok((Kid::new("stamp", stdin, stdout)?, Self { go, went }))
+        Ok((
+            Kid::new("stamp", Some(stdin.into()), Some(stdout.into()))?,
+            Self { go, went },
+        ))
     }
 
     pub fn go(&mut self) -> std::io::Result<()> {
@@ -126,7 +142,7 @@ impl Idlers {
     }
 
     pub fn child(&self) -> Outcome<Kid> {
-        Kid::new("idle", self.stdin.try_clone()?, Stdio::null())
+        Kid::new("idle", Some(self.stdin.try_clone()?.into()), None)
     }
 
     /// What its children have for their standard input.
@@ -139,19 +155,33 @@ impl Idlers {
     pub fn tree(&self, half: bool) -> Outcome<(Kid, PipeReader)> {
         let (said, stdout) = pipe()?;
         let mode = if half { "tree-half" } else { "tree" };
-        Ok((Kid::new(mode, self.stdin.try_clone()?, stdout)?, said))
+        Ok((
+            Kid::new(
+                mode,
+                Some(self.stdin.try_clone()?.into()),
+                Some(stdout.into()),
+            )?,
+            said,
+        ))
     }
 
     /// The same for the bench itself, where the environment does not say which program it is.
     pub fn child_of(&self, program: &str) -> Outcome<Kid> {
         let stdin = self.stdin.try_clone()?;
-        Ok(Kid::of(program, "idle", stdin, Stdio::null()))
+        Ok(Kid::of(program, "idle", Some(stdin.into()), None))
     }
 
     /// The same, and the pipe on which it says that it is up.
     pub fn child_that_says_so(&self) -> Outcome<(Kid, PipeReader)> {
         let (up, stdout) = pipe()?;
-        Ok((Kid::new("ready", self.stdin.try_clone()?, stdout)?, up))
+        Ok((
+            Kid::new(
+                "ready",
+                Some(self.stdin.try_clone()?.into()),
+                Some(stdout.into()),
+            )?,
+            up,
+        ))
     }
 }
 

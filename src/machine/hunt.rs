@@ -48,7 +48,7 @@ pub(crate) struct Passed {
     pub(crate) fate: Fate,
     /// No process vanished between being listed and being looked at.
     pub(crate) calm: bool,
-    /// A pass in which nothing happened is repeated at once, and both are told together.
+    /// A pass in which nothing happened is repeated at once, and all are told together.
     pub(crate) rounds: u8,
     pub(crate) seen: BTreeMap<Life, Seen>,
     /// This program has no child at all.

@@ -35,7 +35,7 @@ pub(crate) struct LifeCell {
 }
 
 /// How many messages may lie in the mailbox without a wake-up.
-const BACKLOG: usize = 32;
+const BACKLOG: usize = 16;
 
 /// One thing that a thread tells the reactor. Messages are handled in the order in which they were sent; an answer of
 /// `None` is about a process that has exited.

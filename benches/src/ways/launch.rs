@@ -32,14 +32,14 @@ fn way(name: &str) -> Outcome<Way> {
         "procession" => {
             let registry = Registry::new()?;
             Ok(Box::new(move |kid| {
-                registry.spawn(1, &mut kid.native_command()?)?.wait()?;
+                registry.spawn(1, &mut kid.native_command())?.wait()?;
                 Ok(())
             }))
         }
         "procession-session" => {
             let registry = Registry::new()?;
             Ok(Box::new(move |kid| {
-                let mut command = kid.native_command()?;
+                let mut command = kid.native_command();
                 command.new_session(true);
                 registry.spawn(1, &mut command)?.wait()?;
                 Ok(())
@@ -48,7 +48,7 @@ fn way(name: &str) -> Outcome<Way> {
         "procession-session-death-signal" => {
             let registry = Registry::new()?;
             Ok(Box::new(move |kid| {
-                let mut command = kid.native_command()?;
+                let mut command = kid.native_command();
                 command.new_session(true).parent_death_signal(Signal::KILL);
                 registry.spawn(1, &mut command)?.wait()?;
                 Ok(())
@@ -87,12 +87,12 @@ pub(super) fn crowded(name: &str, threads: usize) -> Outcome<Sample> {
             Ok(())
         },
         "procession" => |registry| {
-            let mut command = Kid::quitter()?.native_command()?;
+            let mut command = Kid::quitter()?.native_command();
             registry.spawn(1, &mut command)?.wait()?;
             Ok(())
         },
         "procession-session-death-signal" => |registry| {
-            let mut command = Kid::quitter()?.native_command()?;
+            let mut command = Kid::quitter()?.native_command();
             command.new_session(true).parent_death_signal(Signal::KILL);
             registry.spawn(1, &mut command)?.wait()?;
             Ok(())

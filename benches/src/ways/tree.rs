@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use process_wrap::std::{CommandWrap, ProcessGroup};
-use procession::{Containment, EventMask, Registry, SessionOptions, StopPolicy};
+use procession::{Containment, EventMask, Proof, Registry, SessionOptions, StopPolicy, Strength};
 use rustix::process::{Signal, kill_process_group};
 
 use super::{Sample, clean, unknown};
@@ -27,6 +27,7 @@ pub(super) fn find(name: &str) -> Outcome<Sample> {
         "group-half" => procession(Containment::Group, true),
         "cgroup" => procession(Containment::Cgroup, false),
         "cgroup-half" => procession(Containment::Cgroup, true),
+        "cgroup-contained" => contained(),
         "cgroup.kill" => cgroup_kill(),
         "look" => look(),
         _ => Err(unknown(name)),
@@ -118,6 +119,28 @@ fn procession(tier: Containment, half: bool) -> Outcome<Sample> {
         call(&mut roll, said)?;
         timed(roll, || {
             clean(registry.end_session_with(1, &StopPolicy::immediate())?)
+        })
+    }))
+}
+
+/// The same of who was born in the cgroup, and cannot leave it: it runs as another user.
+fn contained() -> Outcome<Sample> {
+    const NOBODY: u32 = 65534;
+    let registry = registry(Containment::Cgroup)?;
+    Ok(Box::new(move || {
+        let idlers = Idlers::new()?;
+        let (kid, said) = idlers.tree(false)?;
+        let mut command = kid.native_command();
+        registry.spawn(1, command.uid(NOBODY).gid(NOBODY).groups(&[]))?;
+        let mut roll = Roll::default();
+        call(&mut roll, said)?;
+        timed(roll, || {
+            let report = registry.end_session_with(1, &StopPolicy::immediate())?;
+            let proven = Strength::Proven(Proof::CgroupEmpty);
+            if *report.strength() != proven {
+                return Err(format!("{} is all that is claimed", report.strength()).into());
+            }
+            clean(report)
         })
     }))
 }

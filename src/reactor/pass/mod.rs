@@ -17,7 +17,6 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub(in crate::reactor) use self::enclosure::strike;
-use self::kin::is_alive;
 pub(in crate::reactor) use self::lasting::Lasting;
 use self::round::Round;
 use super::mailbox::Message;
@@ -25,6 +24,10 @@ use super::shared::{Core, Shared};
 use crate::machine::{Fate, Hunt, OpId, Outcome, Passed, Seen};
 use crate::session::Life;
 use crate::sys::{self, Leaf, Listed, ProcessTable};
+
+/// As long as nothing happens it is gone over the processes again at once, so often at most: the last members of an end
+/// are still dying when the first round begins, and two that began after that are wanted.
+const MOST_ROUNDS: u8 = 3;
 
 /// One life that is hunted for, with what is known of it.
 #[derive(Debug)]
@@ -171,7 +174,7 @@ pub(super) fn run(pass: Pass) {
     }));
 }
 
-/// Looks into the cgroups and goes over all processes, as far as anybody wants either; and once more over the processes if
+/// Looks into the cgroups and goes over all processes, as far as anybody wants either; and again over the processes if
 /// nothing happened.
 pub(crate) fn look_for(shared: &Arc<Shared>, scene: &Scene, memory: &Memory) -> Passed {
     if is_childless(scene) {
@@ -200,18 +203,27 @@ fn go_round(mut round: Round<'_>) -> Passed {
     if !round.looks_everywhere() {
         return inside;
     }
-    let first = round.go();
-    if !is_quiet(&first) {
-        return first;
-    }
-    let mut second = round.go();
-    if is_quiet(&second) {
-        second.rounds = 2;
-        for (life, seen) in &mut second.seen {
-            seen.inhabited += first.seen.get(life).map_or(0, |seen| seen.inhabited);
+    let mut all = round.go();
+    for _ in 1..MOST_ROUNDS {
+        if !is_quiet(&all) || is_enough(&all) {
+            break;
         }
+        let mut next = round.go();
+        if is_quiet(&next) {
+            next.rounds += all.rounds;
+            for (life, seen) in &mut next.seen {
+                seen.inhabited += all.seen.get(life).map_or(0, |seen| seen.inhabited);
+            }
+        }
+        all = next;
     }
-    second
+    all
+}
+
+/// Two rounds began when nobody was known to live.
+fn is_enough(passed: &Passed) -> bool {
+    let counted = |seen: &Seen| passed.rounds.saturating_sub(seen.inhabited);
+    passed.seen.values().all(|seen| counted(seen) >= 2)
 }
 
 /// Whether this process has no child: as orphans come to it, it has no descendant then.
@@ -231,20 +243,14 @@ fn childless(scene: &Scene) -> Passed {
     }
 }
 
-/// A round that has met nobody yet.
+/// A round that has met nobody.
 fn nobody(scene: &Scene) -> Passed {
-    let begun = |prey: &Prey| {
-        let seen = Seen {
-            inhabited: u8::from(prey.members.iter().any(|member| is_alive(member))),
-            ..Seen::default()
-        };
-        (prey.hunt.life, seen)
-    };
+    let lives = scene.prey.iter().map(|prey| prey.hunt.life);
     Passed {
         fate: Fate::Complete,
         calm: true,
         rounds: 1,
-        seen: scene.prey.iter().map(begun).collect(),
+        seen: lives.map(|life| (life, Seen::default())).collect(),
         ..Passed::default()
     }
 }

@@ -137,6 +137,7 @@ impl<'a> Round<'a> {
             met |= self.chase(newest);
         }
         let children = self.children();
+        self.note_inhabited();
         self.strays = self.strays();
         let newest = self.table.newest();
         let mut listed = std::mem::take(&mut self.listed);
@@ -157,6 +158,15 @@ impl<'a> Round<'a> {
         }
         self.remembered.restless = restless;
         self.finish()
+    }
+
+    /// Whoever lives now can start another one behind this round's back.
+    fn note_inhabited(&mut self) {
+        for index in 0..self.scene.prey.len() {
+            let members = &self.scene.prey[index].members;
+            let inhabited = members.iter().any(|member| is_alive(member));
+            self.seen(index).inhabited = u8::from(inhabited);
+        }
     }
 
     /// Whether somebody has forked a moment ago, as far as can be told: what does it all the time leaves its dead, and is

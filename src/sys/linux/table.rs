@@ -135,8 +135,18 @@ impl ProcessTable {
 
     /// The children of all threads of a process; none where the kernel does not tell (`CONFIG_PROC_CHILDREN`).
     pub(crate) fn children(&self, pid: u32, into: &mut Vec<u32>) {
+        let task = format!("{pid}/task");
+        let Ok(found) = statat(&self.proc, task.as_str(), AtFlags::empty()) else {
+            return;
+        };
+        // Two of the directory itself, and one for each thread.
+        if found.st_nlink == 3 {
+            // The first thread stays there until all others have gone.
+            self.children_of_thread(pid, pid, into);
+            return;
+        }
         let dir = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let Ok(threads) = openat(&self.proc, format!("{pid}/task"), dir, Mode::empty()) else {
+        let Ok(threads) = openat(&self.proc, task, dir, Mode::empty()) else {
             return;
         };
         let mut buffer = vec![MaybeUninit::uninit(); LISTED_AT_ONCE / 8];
@@ -145,9 +155,13 @@ impl ProcessTable {
             let Some(thread) = pid_of(entry.file_name().to_bytes()) else {
                 continue;
             };
-            if let Ok(text) = self.read(pid, &format!("task/{thread}/children"), ENVIRONMENT) {
-                into.extend(parse_children(&text));
-            }
+            self.children_of_thread(pid, thread, into);
+        }
+    }
+
+    fn children_of_thread(&self, pid: u32, thread: u32, into: &mut Vec<u32>) {
+        if let Ok(text) = self.read(pid, &format!("task/{thread}/children"), ENVIRONMENT) {
+            into.extend(parse_children(&text));
         }
     }
 
