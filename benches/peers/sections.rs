@@ -4,44 +4,11 @@ use std::time::Duration;
 
 use benches::kids::Idlers;
 use benches::stats::Samples;
-use benches::table::{Table, Target, micros, millis, ratio};
+use benches::table::{Table, Target, micros, millis};
 use benches::worker::{Measured, Spec, Worker, measure};
 use benches::{Outcome, procfs};
 
 use super::Run;
-
-/// The ways of a section beside each other; the ratios are to the way at `base`.
-pub(super) fn compare(
-    specs: &[Spec],
-    measured: &Measured,
-    base: usize,
-    unit: fn(f64) -> String,
-) -> Table {
-    let against = &measured.samples[base];
-    let mut table = Table::new(&["way", "median", "p99", "ratio", "ratio p99", "left alive"]);
-    for ((spec, samples), left) in specs.iter().zip(&measured.samples).zip(&measured.extra) {
-        let mut name = spec
-            .way
-            .rsplit_once('/')
-            .map_or("", |(_, way)| way)
-            .to_owned();
-        if spec.children > 0 {
-            name += &format!(", {} children", spec.children);
-        }
-        if spec.mebibytes > 0 {
-            name += &format!(", host of {} MiB", spec.mebibytes);
-        }
-        table.row(vec![
-            name,
-            unit(samples.median()),
-            unit(samples.p99()),
-            ratio(samples.median() / against.median()),
-            ratio(samples.p99() / against.p99()),
-            left.to_string(),
-        ]);
-    }
-    table
-}
 
 pub(super) fn medians(ours: &Samples, peer: &Samples) -> f64 {
     ours.median() / peer.median()
@@ -83,12 +50,14 @@ pub(super) fn wait(run: &Run) -> Outcome<Vec<Target>> {
         "wait/process-wrap",
         "wait/shared_child",
         "wait/wait-timeout",
+        "wait/subprocess",
+        "wait/subprocess-timeout",
         "wait/tokio",
         "wait/async-process",
     ]
     .map(Spec::of);
     let measured = measure(&specs, 400 * run.rounds, run.child)?;
-    println!("{}", compare(&specs, &measured, 0, micros));
+    run.show("exit to `wait()`", &specs, &measured, 0, micros);
     let [waitpid, ours, ..] = measured.samples.as_slice() else {
         return Err("no samples".into());
     };
@@ -111,7 +80,7 @@ pub(super) fn event(run: &Run) -> Outcome<Vec<Target>> {
     ]
     .map(Spec::of);
     let measured = measure(&specs, 400 * run.rounds, run.child)?;
-    println!("{}", compare(&specs, &measured, 0, micros));
+    run.show("exit to the event", &specs, &measured, 0, micros);
     let [epoll, ours, tokio, async_process, ..] = measured.samples.as_slice() else {
         return Err("no samples".into());
     };
@@ -145,7 +114,7 @@ pub(super) fn crowd(run: &Run) -> Outcome<Vec<Target>> {
         Spec::of("event/procession"),
     ];
     let measured = measure(&specs, 300 * run.rounds, run.child)?;
-    println!("{}", compare(&specs, &measured, 0, micros));
+    run.show("the same among 1,500", &specs, &measured, 0, micros);
     let [epoll, ours, tokio, async_process, alone] = measured.samples.as_slice() else {
         return Err("no samples".into());
     };
@@ -262,11 +231,12 @@ pub(super) fn kill(run: &Run) -> Outcome<Vec<Target>> {
         "stubborn/kill/procession",
         "stubborn/kill/process-wrap",
         "stubborn/kill/tokio",
+        "stubborn/kill/processkit",
         "stubborn/kill/one-by-one",
     ]
     .map(|way| Spec::among(way, CHILDREN));
     let measured = measure(&specs, 5 * run.rounds, run.child)?;
-    println!("{}", compare(&specs, &measured, 0, millis));
+    run.show("500 stubborn, killed at once", &specs, &measured, 0, millis);
     let [by_hand, ours, ..] = measured.samples.as_slice() else {
         return Err("no samples".into());
     };
@@ -289,10 +259,17 @@ pub(super) fn grace(run: &Run) -> Outcome<Vec<Target>> {
         "stubborn/grace/many-sessions",
         "stubborn/grace/many-threads",
         "stubborn/grace/tokio",
+        "stubborn/grace/processkit",
     ]
     .map(|way| Spec::among(way, CHILDREN));
     let measured = measure(&specs, 6 * run.rounds, run.child)?;
-    println!("{}", compare(&specs, &measured, 0, millis));
+    run.show(
+        "155 stubborn, time over a grace of 100 ms",
+        &specs,
+        &measured,
+        0,
+        millis,
+    );
     let [_, one, sessions, threads, ..] = measured.samples.as_slice() else {
         return Err("no samples".into());
     };
@@ -329,7 +306,7 @@ pub(super) fn spawn(run: &Run) -> Outcome<Vec<Target>> {
         of("spawn/std-group-env", 0),
     ];
     let measured = measure(&specs, 800 * run.rounds, run.child)?;
-    println!("{}", compare(&specs, &measured, 0, micros));
+    run.show("spawn and wait", &specs, &measured, 0, micros);
     let [std, ours, _, _, std_large, ours_large, _] = measured.samples.as_slice() else {
         return Err("no samples".into());
     };
@@ -370,7 +347,7 @@ pub(super) fn launch(run: &Run) -> Outcome<Vec<Target>> {
         of("launch/tokio-group", LARGE),
     ];
     let measured = measure(&specs, 600 * run.rounds, run.child)?;
-    println!("{}", compare(&specs, &measured, 0, micros));
+    run.show("native launch and wait", &specs, &measured, 0, micros);
     let [
         std,
         plain,
@@ -389,7 +366,7 @@ pub(super) fn launch(run: &Run) -> Outcome<Vec<Target>> {
     // It forks, which takes a while in a large host: a few are enough.
     let forks = [of("launch/process-wrap-session", LARGE)];
     let forked = measure(&forks, 10 * run.rounds, run.child)?;
-    println!("{}", compare(&forks, &forked, 0, micros));
+    run.show("fork in a host of 2 GiB", &forks, &forked, 0, micros);
     let mut targets = vec![
         times("launch and wait, over std", medians(plain, std), 1.05),
         times("with a session, over std", medians(session, std), 1.05),
@@ -429,7 +406,13 @@ fn threads(run: &Run) -> Outcome<Vec<Target>> {
     ]
     .map(|way| Spec::among(way, THREADS));
     let measured = measure(&specs, 20 * run.rounds, run.child)?;
-    println!("{}", compare(&specs, &measured, 0, millis));
+    run.show(
+        "64 threads, four launches each",
+        &specs,
+        &measured,
+        0,
+        millis,
+    );
     let [std, plain, all] = measured.samples.as_slice() else {
         return Err("no samples".into());
     };
@@ -443,7 +426,7 @@ pub(super) fn one(run: &Run) -> Outcome<Vec<Target>> {
     println!("one: an obedient child, from SIGTERM to its confirmed end");
     let specs = ["one/by-hand", "one/leader", "one/group"].map(Spec::of);
     let measured = measure(&specs, 300 * run.rounds, run.child)?;
-    println!("{}", compare(&specs, &measured, 0, micros));
+    run.show("one obedient child, ended", &specs, &measured, 0, micros);
     let [by_hand, leader, _] = measured.samples.as_slice() else {
         return Err("no samples".into());
     };
@@ -478,7 +461,7 @@ pub(super) fn sweep(run: &Run) -> Outcome<Vec<Target>> {
         child.wait()?;
     }
     let measured = measured?;
-    println!("{}", compare(&specs, &measured, 2, millis));
+    run.show("sweep over 5,000", &specs, &measured, 2, millis);
     let [stat, reparented, all, ours, ps, sysinfo] = measured.samples.as_slice() else {
         return Err("no samples".into());
     };

@@ -1,15 +1,18 @@
 //! Every target that the project set itself, beside what a user would pick instead, in one run.
 //!
 //! ```sh
-//! cargo bench --manifest-path benches/Cargo.toml --bench peers            # everything, about three minutes
+//! cargo bench --manifest-path benches/Cargo.toml --bench peers            # everything, about four minutes
 //! cargo bench --manifest-path benches/Cargo.toml --bench peers -- spawn   # one section
 //! ```
 //!
-//! `ROUNDS=4 cargo bench ...` takes four times as many samples.
+//! `ROUNDS=4 cargo bench ...` takes four times as many samples. The section `scale` draws `benches/latency.svg`.
 
+mod beside;
+mod plot;
 mod sections;
 mod tree;
 
+use std::cell::RefCell;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -20,11 +23,12 @@ use benches::{Outcome, worker};
 struct Run {
     rounds: usize,
     child: &'static str,
+    beside: RefCell<Vec<beside::Beside>>,
 }
 
 type Section = fn(&Run) -> Outcome<Vec<Target>>;
 
-const SECTIONS: [(&str, Section); 10] = [
+const SECTIONS: [(&str, Section); 11] = [
     ("wait", sections::wait),
     ("event", sections::event),
     ("crowd", sections::crowd),
@@ -35,6 +39,7 @@ const SECTIONS: [(&str, Section); 10] = [
     ("one", sections::one),
     ("tree", tree::tree),
     ("sweep", sections::sweep),
+    ("scale", plot::scale),
 ];
 
 fn main() -> ExitCode {
@@ -56,6 +61,7 @@ fn bench() -> Outcome<()> {
     let run = Run {
         rounds: std::env::var("ROUNDS").map_or(Ok(1), |rounds| rounds.parse())?,
         child: env!("CARGO_BIN_EXE_child"),
+        beside: RefCell::default(),
     };
     let start = Instant::now();
     let mut found = Vec::new();
@@ -64,6 +70,7 @@ fn bench() -> Outcome<()> {
             found.extend(section(&run)?);
         }
     }
+    println!("all of it, as ratios of medians\n\n{}", run.all_beside());
     println!("{}", targets(&found));
     let met = found.iter().filter(|target| target.is_met()).count();
     println!(

@@ -10,7 +10,7 @@ use benches::worker::{Measured, Spec, measure};
 use procession::Containment;
 
 use super::Run;
-use super::sections::{alive, compare, medians, milliseconds, times};
+use super::sections::{alive, medians, milliseconds, times};
 
 /// Processes of the machine that have nothing to do with it.
 const BYSTANDERS: usize = 5000;
@@ -38,12 +38,13 @@ fn alone(run: &Run) -> Outcome<Vec<Target>> {
         "stubborn/tree/process-wrap",
         "stubborn/tree/killpg-each",
         "stubborn/tree/group-half",
+        "stubborn/tree/processkit",
     ]
     .map(Spec::of);
     let measured = measure(&specs, 25 * run.rounds, run.child)?;
-    println!("{}", compare(&specs, &measured, 0, micros));
+    run.show("a tree of 100, killed", &specs, &measured, 0, micros);
     print_beyond(&specs, &measured);
-    let [killpg, group, _, each, half] = measured.samples.as_slice() else {
+    let [killpg, group, _, each, half, _] = measured.samples.as_slice() else {
         return Err("no samples".into());
     };
     Ok(vec![
@@ -75,7 +76,7 @@ fn in_cgroups(run: &Run) -> Outcome<Vec<Target>> {
     ]
     .map(Spec::of);
     let measured = measure(&specs, 25 * run.rounds, run.child)?;
-    println!("{}", compare(&specs, &measured, 0, micros));
+    run.show("the same in a cgroup", &specs, &measured, 0, micros);
     print_beyond(&specs, &measured);
     let [bare, cgroup, half, contained] = measured.samples.as_slice() else {
         return Err("no samples".into());
@@ -120,7 +121,7 @@ fn among(run: &Run) -> Outcome<Vec<Target>> {
         specs.push(Spec::of("stubborn/tree/cgroup-contained"));
     }
     let measured = measure(&specs, 12 * run.rounds, run.child)?;
-    println!("{}", compare(&specs, &measured, 0, millis));
+    run.show("a tree of 100 among 5,000", &specs, &measured, 0, millis);
     print_beyond(&specs, &measured);
     let mut targets = vec![
         milliseconds(
@@ -177,7 +178,7 @@ fn stall(run: &Run, where_: &'static str) -> Outcome<Vec<Target>> {
     );
     let specs = ["stubborn/stall/killpg", "stubborn/stall/group"].map(Spec::of);
     let measured = measure(&specs, 12 * run.rounds, run.child)?;
-    println!("{}", compare(&specs, &measured, 0, micros));
+    run.show("stall", &specs, &measured, 0, micros);
     let [bare, ours] = measured.samples.as_slice() else {
         return Err("no samples".into());
     };

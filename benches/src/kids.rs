@@ -1,6 +1,7 @@
 //! The children that the ways start: how they are launched, told to go, and looked at.
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{PipeReader, PipeWriter, Read, Write, pipe};
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
@@ -81,6 +82,18 @@ impl Kid {
         command.arg(self.mode);
         command.stdin(stdio(self.stdin)).stdout(stdio(self.stdout));
         command
+    }
+
+    pub fn subprocess(self) -> subprocess::Exec {
+        let exec = subprocess::Exec::cmd(self.program).arg(self.mode);
+        let exec = match self.stdin {
+            Some(stdin) => exec.stdin(File::from(stdin)),
+            None => exec.stdin(subprocess::Redirection::Null),
+        };
+        match self.stdout {
+            Some(stdout) => exec.stdout(File::from(stdout)),
+            None => exec.stdout(subprocess::Redirection::Null),
+        }
     }
 
     pub fn async_command(self) -> async_process::Command {

@@ -36,6 +36,7 @@ pub(super) fn find(name: &str, children: usize) -> Outcome<Sample> {
         "many-threads" => procession(children, |n| n, from_threads),
         "by-hand" => by_hand(children),
         "tokio" => tokio(children),
+        "processkit" => processkit(children),
         _ => Err(unknown(name)),
     }
 }
@@ -155,5 +156,31 @@ fn tokio(children: usize) -> Outcome<Sample> {
                 Ok(())
             })
         })
+    }))
+}
+
+fn processkit(children: usize) -> Outcome<Sample> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    Ok(Box::new(move || {
+        let _inside = runtime.enter();
+        let idlers = Idlers::new()?;
+        let group = processkit::ProcessGroup::new()?;
+        let mut roll = Roll::default();
+        let mut crowd = Vec::new();
+        for _ in 0..children {
+            let child = group.spawn(idlers.child()?.command().into())?;
+            roll.add(child.id().ok_or("a child without a pid")?)?;
+            crowd.push(child);
+        }
+        let sample = over_grace(&roll, || {
+            runtime.block_on(group.stop(GRACE, true))?;
+            Ok(())
+        })?;
+        for child in &mut crowd {
+            runtime.block_on(child.wait())?;
+        }
+        Ok(sample)
     }))
 }

@@ -1,6 +1,7 @@
 //! Hundreds of children that ignore SIGTERM, killed at once: until every one of them is reaped.
 
 use std::process::Child;
+use std::time::Duration;
 
 use process_wrap::std::{ChildWrapper, CommandWrap, ProcessGroup};
 use procession::{Registry, StopPolicy};
@@ -30,6 +31,7 @@ pub(super) fn find(name: &str, children: usize) -> Outcome<Sample> {
         "procession" => procession(children),
         "process-wrap" => process_wrap(children),
         "tokio" => tokio(children),
+        "processkit" => processkit(children),
         _ => Err(unknown(name)),
     }
 }
@@ -119,5 +121,32 @@ fn tokio(children: usize) -> Outcome<Sample> {
                 Ok(())
             })
         })
+    }))
+}
+
+/// Its confirmed kill: no grace, and what still lived is in the answer.
+fn processkit(children: usize) -> Outcome<Sample> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    Ok(Box::new(move || {
+        let _inside = runtime.enter();
+        let idlers = Idlers::new()?;
+        let group = processkit::ProcessGroup::new()?;
+        let mut roll = Roll::default();
+        let mut crowd = Vec::new();
+        for _ in 0..children {
+            let child = group.spawn(idlers.child()?.command().into())?;
+            roll.add(child.id().ok_or("a child without a pid")?)?;
+            crowd.push(child);
+        }
+        let sample = timed(&roll, || {
+            runtime.block_on(group.stop(Duration::ZERO, true))?;
+            Ok(())
+        })?;
+        for child in &mut crowd {
+            runtime.block_on(child.wait())?;
+        }
+        Ok(sample)
     }))
 }

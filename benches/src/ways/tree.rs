@@ -23,6 +23,7 @@ pub(super) fn find(name: &str) -> Outcome<Sample> {
         "killpg" => by_hand(false),
         "killpg-each" => by_hand(true),
         "process-wrap" => process_wrap(),
+        "processkit" => processkit(),
         "group" => procession(Containment::Group, false),
         "group-half" => procession(Containment::Group, true),
         "cgroup" => procession(Containment::Cgroup, false),
@@ -99,6 +100,28 @@ fn process_wrap() -> Outcome<Sample> {
     }))
 }
 
+/// In a cgroup of its own where there may be one, else in a group.
+fn processkit() -> Outcome<Sample> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()?;
+    Ok(Box::new(move || {
+        let _inside = runtime.enter();
+        let idlers = Idlers::new()?;
+        let (kid, said) = idlers.tree(false)?;
+        let group = processkit::ProcessGroup::new()?;
+        let mut leader = group.spawn(kid.command().into())?;
+        let mut roll = Roll::default();
+        call(&mut roll, said)?;
+        let sample = timed(roll, || {
+            runtime.block_on(group.stop(Duration::ZERO, true))?;
+            Ok(())
+        })?;
+        runtime.block_on(leader.wait())?;
+        Ok(sample)
+    }))
+}
+
 /// The set-up of a registry for this tier.
 fn registry(tier: Containment) -> procession::Result<Registry> {
     Registry::builder().containment(tier).build()
@@ -131,7 +154,7 @@ fn contained() -> Outcome<Sample> {
         let idlers = Idlers::new()?;
         let (kid, said) = idlers.tree(false)?;
         let mut command = kid.native_command();
-        registry.spawn(1, command.uid(NOBODY).gid(NOBODY).groups(&[]))?;
+        registry.spawn(1, command.uid(NOBODY).gid(NOBODY).groups([]))?;
         let mut roll = Roll::default();
         call(&mut roll, said)?;
         timed(roll, || {

@@ -51,6 +51,18 @@ fn way(name: &str) -> Outcome<Way> {
             child.wait_timeout(Duration::from_secs(10))?;
             Ok(clock())
         })),
+        "subprocess" => Ok(Box::new(|kid, stamp| {
+            let job = kid.subprocess().start()?;
+            stamp.go()?;
+            job.wait()?;
+            Ok(clock())
+        })),
+        "subprocess-timeout" => Ok(Box::new(|kid, stamp| {
+            let job = kid.subprocess().start()?;
+            stamp.go()?;
+            job.wait_timeout(Duration::from_secs(10))?;
+            Ok(clock())
+        })),
         "tokio" => tokio(),
         "async-process" => Ok(Box::new(|kid, stamp| {
             let mut child = kid.async_command().spawn()?;
