@@ -53,7 +53,7 @@ pub(crate) struct Machine {
     /// There has been a process whose descendants are nobody's business.
     pub(super) leaves_strays: bool,
     effects: VecDeque<Effect>,
-    pending: IdMap<OpId, Pending>,
+    pub(super) pending: IdMap<OpId, Pending>,
     next_op: u64,
 }
 

@@ -36,7 +36,7 @@ fn decode(byte: u8, n: usize) -> Op {
     ];
     let temper = tempers[n % 4];
     let session = (n / 4 % 3) as u64;
-    match byte % 25 {
+    match byte % 28 {
         0 | 1 => Op::Reserve(session),
         2 | 3 => Op::Born(temper),
         4 => Op::Attach(temper),
@@ -63,6 +63,9 @@ fn decode(byte: u8, n: usize) -> Op {
         22 => Op::Passed(Sees::Nothing),
         23 if n % 4 == 3 => Op::Leave(n / 4),
         23 => Op::Fork(n),
+        24 => Op::Join(n),
+        25 => Op::Populated(n),
+        26 => Op::Ready(n),
         _ if n < 8 => Op::Shutdown(n),
         _ if n < 16 => Op::Harden(n),
         _ if n < 32 => Op::Detach(n),

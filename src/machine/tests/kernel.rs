@@ -28,18 +28,21 @@ impl World {
     }
 
     pub(super) fn hand_in(&mut self, input: Input) {
-        self.machine.handle(input, self.now);
+        self.handle(input);
         while let Some(effect) = self.machine.poll_effect() {
             if let Some(outcome) = self.perform(effect.op, effect.action) {
-                self.machine.handle(
-                    Input::Done {
-                        op: effect.op,
-                        outcome,
-                    },
-                    self.now,
-                );
+                let op = effect.op;
+                self.handle(Input::Done { op, outcome });
             }
         }
+    }
+
+    fn handle(&mut self, input: Input) {
+        #[cfg(test)]
+        if let Some(reached) = &self.reached {
+            reached.note(&self.machine, &input);
+        }
+        self.machine.handle(input, self.now);
     }
 
     fn perform(&mut self, op: OpId, action: Action) -> Option<Outcome> {
@@ -172,7 +175,7 @@ impl World {
         }
         match (proc.body, proc.temper) {
             (Body::Gone, _) => return Err(Errno::NoSuchProcess),
-            (Body::Alive, Temper::Foreign) => return Err(Errno::NotPermitted),
+            (Body::Alive | Body::Zombie, Temper::Foreign) => return Err(Errno::NotPermitted),
             (Body::Zombie | Body::Alive, _) => {}
         }
         if signal == Signal::KILL {
@@ -417,7 +420,7 @@ impl World {
         assert!(self.finished, "a shutdown comes to its end");
         let unsettled = self.machine.lives.values().any(|life| life.unsettled);
         let survived = !self.machine.members.is_empty() || !self.spawning.is_empty() || unsettled;
-        if survived {
+        if survived || self.too_late {
             // A shutdown was over before they were: nobody is left to track them, and whoever waits for their stop finds
             // the reactor gone.
             return;

@@ -1,12 +1,13 @@
 //! The machine in a simulated world: a kernel, a gate and a clock that are as good as real to it.
 //!
-//! `world` is what can happen, `kernel` carries out what the machine wants and asserts what is promised. On them stand the `explorer`, which tries every
-//! order of everything in small worlds, `kqueue`, which does so where exits are announced as xnu does, the `properties`, which try long random runs, the `scenarios`, which have names,
-//! and the fuzzer, which comes in by [`drive`].
+//! `world` is what is there, `steps` what can happen, `kernel` carries out what the machine wants and asserts what is promised. On them stand the `explorer`, which tries every
+//! order of everything in small worlds, `kqueue`, which does so where exits are announced as xnu does, the `properties`, which try long random runs, `transitions`, which
+//! shows that these come through every cell of the table, the `scenarios`, which have names, and the fuzzer, which comes in by [`drive`].
 
 mod bytes;
 mod descendants;
 mod kernel;
+mod steps;
 mod world;
 
 #[cfg(test)]
@@ -25,6 +26,8 @@ mod properties;
 mod scenarios;
 #[cfg(test)]
 mod throughput;
+#[cfg(test)]
+mod transitions;
 
 #[cfg(fuzzing)]
 pub(crate) use self::bytes::drive;

@@ -16,7 +16,7 @@ fn temper() -> impl Strategy<Value = Temper> {
     ]
 }
 
-fn op() -> impl Strategy<Value = Op> {
+pub(super) fn op() -> impl Strategy<Value = Op> {
     let session = 0..3_u64;
     let n = 0..6_usize;
     prop_oneof![
@@ -38,6 +38,8 @@ fn op() -> impl Strategy<Value = Op> {
         1 => session.prop_map(Op::SignalAll),
         2 => (0..6_usize).prop_map(Op::Fork),
         1 => (0..6_usize).prop_map(Op::Leave),
+        1 => (0..6_usize).prop_map(Op::Join),
+        1 => (0..3_usize).prop_map(Op::Populated),
         4 => prop_oneof![
             4 => Just(Op::Passed(Sees::All)),
             1 => Just(Op::Passed(Sees::Glimpses)),
@@ -45,7 +47,8 @@ fn op() -> impl Strategy<Value = Op> {
         ],
         4 => Just(Op::Timer),
         2 => (0..2500_u16).prop_map(Op::Pause),
-        2 => any::<bool>().prop_map(Op::Inspected),
+        3 => any::<bool>().prop_map(Op::Inspected),
+        1 => (0..6_usize).prop_map(Op::Ready),
         1 => any::<u64>().prop_map(Op::Stray),
     ]
 }
