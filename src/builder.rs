@@ -175,12 +175,13 @@ impl Builder {
         self
     }
 
-    /// Which descendants are left alone at the end of their session: a shared daemon that a build has started
+    /// Which descendants are left alone at the end of their session, and by [recovery](Registry::recover): a shared daemon that a build has started
     /// (`gpg-agent`, a build server).
     ///
     /// The predicate is asked on a helper's thread about each descendant that is found, never about what was spawned,
     /// adopted or attached. What it says yes to is among the [`claims`](crate::SessionReport::claims) of the report.
-    /// So is that about which it panics. It should not block: the end waits for it.
+    /// So is that about which it panics. It should not block: the end waits for it. A recovery asks about all that it finds,
+    /// but for what the ledger says was spawned, and lists it as [left alone](crate::RecoveryReport::left_alone).
     ///
     /// It is kept as long as the registry is, so it must not own a [`Registry`]: a
     /// [`downgrade`](Registry::downgrade)d one if need be.

@@ -1,6 +1,7 @@
 //! What a registry was built with.
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
@@ -120,6 +121,13 @@ pub(crate) struct Owner {
 /// Says of which descendants a host wants nothing to be done about.
 #[derive(Clone)]
 pub(crate) struct Spare(pub(crate) Arc<dyn Fn(&SystemProcess) -> bool + Send + Sync>);
+
+impl Spare {
+    /// What the host's code cannot decide about is left alone.
+    pub(crate) fn says_yes(&self, process: &SystemProcess) -> bool {
+        catch_unwind(AssertUnwindSafe(|| (self.0)(process))).unwrap_or(true)
+    }
+}
 
 impl fmt::Debug for Spare {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

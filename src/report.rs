@@ -19,7 +19,7 @@ pub use member::{How, MemberReport};
 pub(crate) use reaper::{ReaperParts, ReaperSummary};
 pub use reaper::{ReaperReport, SkipReason};
 pub use recovery::RecoveryReport;
-pub(crate) use recovery::{Evidence, RecoveryParts, WhyLeftAlone};
+pub(crate) use recovery::{Evidence, RecoveryParts, Whence, WhyLeftAlone};
 pub use strength::{Means, Proof, Strength, SurvivalCause, Survivor};
 pub(crate) use sweep::SweepParts;
 pub use sweep::{LeftAlone, LeftAloneReason, Orphan, OrphanFate, SweepReport};

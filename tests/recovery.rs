@@ -2,12 +2,8 @@
 
 mod support;
 
-use std::fs::File;
-use std::io::{BufRead as _, BufReader};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
 use std::process::{Child, ExitCode, Stdio};
-use std::sync::LazyLock;
 use std::time::Duration;
 
 use procession::{
@@ -15,12 +11,12 @@ use procession::{
     StopPolicy,
 };
 
-use support::adversary::{
-    assert_abandoned, await_abandoned, daemon, is_abandoned, lingers, thorough_daemon,
-};
+use support::adversary::{await_abandoned, daemon, is_abandoned, lingers, thorough_daemon};
+use support::tree::native;
+use support::victim::{Host, builder, bury, clean, name, recover_as, scratch, text, victim};
 use support::{
-    Lines, Pinned, Rounds, Scratch, TOKEN, Works, await_end_of_input, drain, eventually, let_pass,
-    ms, pipe, role, role_of, say, status_field, test,
+    Lines, Pinned, Rounds, Works, await_end_of_input, drain, eventually, let_pass, ms, pipe, role,
+    role_of, say, test,
 };
 
 fn main() -> ExitCode {
@@ -64,49 +60,6 @@ fn main() -> ExitCode {
             role_of!(thorough_daemon),
         ],
     )
-}
-
-/// The owner's name of all hosts of one test, but for those that are somebody else: other tests have hosts, too.
-fn name() -> &'static str {
-    static NAME: LazyLock<String> =
-        LazyLock::new(|| format!("recovery-{}", std::env::var(TOKEN).unwrap_or_default()));
-    &NAME
-}
-
-fn builder(name: &str, ledger: &str) -> procession::Builder {
-    let builder = Registry::builder().owner_name(name);
-    if ledger == "-" {
-        builder
-    } else {
-        builder.ledger(ledger)
-    }
-}
-
-/// A host that starts each of its arguments after the second in a session of its own, by std's command or natively, and
-/// stays.
-fn victim() {
-    let arguments: Vec<String> = std::env::args().skip(2).collect();
-    let mut builder = builder(&arguments[0], &arguments[1]);
-    let mut session = 0;
-    if arguments.iter().any(|argument| argument == "unmarked") {
-        builder = builder.marker(false);
-    }
-    let registry = builder.build().works();
-    for what in &arguments[2..] {
-        session += 1;
-        match what.split_once(':') {
-            Some(("std", program)) => start(&registry, session, &mut role(program)),
-            Some(("native", program)) => start(&registry, session, &mut native(program)),
-            _ => {}
-        }
-    }
-    say("up");
-    if arguments.iter().any(|argument| argument == "stays") {
-        loop {
-            std::thread::park();
-        }
-    }
-    await_end_of_input();
 }
 
 /// Starts and ends without a pause, until it is killed.
@@ -194,122 +147,6 @@ fn first_of_its_namespace() {
 
 fn start(registry: &Registry, session: u64, command: &mut impl Launch) {
     registry.spawn(session, command).works();
-}
-
-fn native(name: &str) -> procession::Command {
-    let mut command =
-        procession::Command::new(std::env::current_exe().expect("an executable has a path"));
-    command
-        .arg(format!("role:{name}"))
-        .stdin(procession::Stdio::null());
-    command
-}
-
-/// A host and the pipe that all that it starts holds.
-struct Host {
-    child: Child,
-    output: BufReader<File>,
-    pids: Vec<u32>,
-}
-
-impl Host {
-    /// Starts one, and returns when it and all that it starts are up: so many of these say their pids.
-    fn start(name: &str, ledger: &str, what: &[&str]) -> Self {
-        let mut command = role("victim");
-        command.args([name, ledger]).args(what);
-        let mut host = Self::of(&mut command);
-        let programs = what.iter().filter(|what| what.contains(':')).count();
-        host.await_up(programs);
-        let forgetful = what.iter().filter(|what| what.contains("thorough")).count();
-        eventually("those that forget have forgotten", || {
-            let has = |pid: &&u32| status_field(pid, "Name").is_some_and(|name| name == "sleep");
-            host.pids.iter().filter(has).count() == forgetful
-        });
-        host
-    }
-
-    fn of(command: &mut std::process::Command) -> Self {
-        let (output, writer) = pipe();
-        let child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::from(writer))
-            .spawn()
-            .expect("a role can be started");
-        // The command holds the pipe too.
-        command.stdout(Stdio::null());
-        Self {
-            child,
-            output: BufReader::new(output),
-            pids: Vec::new(),
-        }
-    }
-
-    fn line(&mut self) -> String {
-        let mut line = String::new();
-        let read = self
-            .output
-            .read_line(&mut line)
-            .expect("a pipe can be read");
-        assert!(read > 0, "the host ended without saying what it had to");
-        line.trim_end().to_owned()
-    }
-
-    fn await_up(&mut self, programs: usize) {
-        let mut up = false;
-        while !up || self.pids.len() < programs {
-            match self.line().as_str() {
-                "up" => up = true,
-                "ready" => {}
-                pid => self.pids.push(pid.parse().expect("a role says its pid")),
-            }
-        }
-    }
-
-    /// SIGKILL, to it alone.
-    fn kill(&mut self) {
-        self.child.kill().expect("it is our child");
-        self.child.wait().expect("it is our child");
-    }
-
-    fn assert_gone(&mut self) {
-        assert_abandoned(self.output.get_mut());
-    }
-
-    /// What is left of it is ended by the pid that it said.
-    fn clear_away(mut self) {
-        if self.child.try_wait().expect("it is our child").is_none() {
-            self.kill();
-        }
-        for pid in std::mem::take(&mut self.pids) {
-            if let Ok(pinned) = Pinned::open(pid) {
-                pinned.kill();
-            }
-        }
-        await_abandoned(self.output.get_mut());
-    }
-}
-
-/// A path for a ledger of this test's own.
-fn scratch() -> Scratch {
-    Scratch::new("ledger", b"", 0o600)
-}
-
-fn text(path: &Path) -> &str {
-    path.to_str().expect("it is ours")
-}
-
-fn recover_as(name: &str, ledger: &str) -> (Registry, RecoveryReport) {
-    let registry = builder(name, ledger)
-        .stop_policy(StopPolicy::immediate())
-        .build()
-        .works();
-    let report = registry.recover().works();
-    (registry, report)
-}
-
-#[track_caller]
-fn clean(report: &RecoveryReport) {
-    assert!(report.is_clean(), "not clean:\n{report}");
 }
 
 // ---- what is found
@@ -607,16 +444,7 @@ fn what_was_detached_is_left_alone_by_ends_and_by_recovery() {
     assert!(!pinned.is_dead());
     pinned.kill();
     await_abandoned(&mut output);
-    reap(pid);
-}
-
-/// What was detached is for its parent to bury.
-fn reap(pid: u32) {
-    let pid = i32::try_from(pid)
-        .ok()
-        .and_then(rustix::process::Pid::from_raw);
-    let options = rustix::process::WaitOptions::empty();
-    rustix::process::waitpid(pid, options).expect("it is our child");
+    bury(pid);
 }
 
 fn a_recovered_exit_says_why() {

@@ -17,7 +17,7 @@ use std::time::Instant;
 
 pub(crate) use self::owner::{Doubt, OwnerFate, Owners};
 pub(crate) use self::scan::Held;
-use self::scan::{Heirloom, Origin, Provenance, Scan, Scanned, by_origin};
+use self::scan::{Heirloom, Origin, Scan, Scanned, by_origin};
 use crate::containment::Containment;
 use crate::earlier::Earlier;
 use crate::ending::Ending;
@@ -56,7 +56,6 @@ pub(crate) fn recover(shared: &Arc<Shared>, policy: RecoveryPolicy) -> Result<Re
         shared,
         runs: earlier_runs(shared),
         parts: RecoveryParts::default(),
-        provenance: Provenance::new(),
         untidy: HashSet::new(),
     };
     for round in 0..ROUNDS {
@@ -84,7 +83,6 @@ struct Recovery<'a> {
     shared: &'a Arc<Shared>,
     runs: Vec<(u64, Run)>,
     parts: RecoveryParts,
-    provenance: Provenance,
     /// Registries of which something may be left.
     untidy: HashSet<u64>,
 }
@@ -241,13 +239,14 @@ impl Recovery<'_> {
 
     /// It is a member of this session from here on. It is held by the pin that it was found with.
     fn take_in(&mut self, one: Heirloom, cell: &LifeCell) -> Result<ProcessId> {
+        let whence = one.whence();
         let Heirloom {
             pin,
             described,
             process: seen,
             origin,
-            evidence,
             noted,
+            ..
         } = one;
         let pid = pin.pid();
         let facts = Facts {
@@ -287,7 +286,7 @@ impl Recovery<'_> {
             reply: None,
         };
         self.shared.send(Message::Born(newborn), OPERATION)?;
-        self.provenance.insert(process, (origin.session, evidence));
+        self.parts.provenance.insert(process, whence);
         if let Some(noted) = noted {
             self.parts.noted.insert(process, (origin.registry, noted));
         }
@@ -315,13 +314,8 @@ impl Recovery<'_> {
     }
 
     fn report(self, began: Instant) -> RecoveryReport {
-        let Self {
-            mut parts,
-            provenance,
-            ..
-        } = self;
+        let Self { mut parts, .. } = self;
         parts.took = reactor::now().saturating_duration_since(began);
-        parts.provenance = provenance;
         RecoveryReport::new(parts)
     }
 }

@@ -3,6 +3,7 @@
 //! Everything that is read of a process is read while a pin holds it that was opened before, and it is alive afterwards.
 //! In doubt it is left alone, and reported.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
@@ -15,15 +16,18 @@ use crate::limit_mark::{LimitMark, Pair};
 use crate::machine::{Says, Sighting, Verdict};
 use crate::mark::{self, Mark, Token};
 use crate::reactor::Shared;
-use crate::report::{Evidence, WhyLeftAlone};
+use crate::report::{Evidence, Whence, WhyLeftAlone};
 use crate::session::{Life, ProcessId, SessionId};
 use crate::sys::{self, Described, Limits, Listed, OwnerIdentity, Pin, ProcessTable};
 use crate::system_process::SystemProcess;
 
 /// Where a process belonged: registry, life and session.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Origin {
+    /// When the registry's owner was started, in clock ticks since boot.
+    pub(super) since: u64,
     pub(super) registry: u64,
+    /// 0 where only the session is known.
     pub(super) life: Life,
     pub(super) session: SessionId,
 }
@@ -119,11 +123,12 @@ impl<'a> Scan<'a> {
             self.visit(pid)?;
         }
         for (registry, run) in self.runs {
-            if self.scanned.estates.contains_key(registry) {
-                self.look_up(*registry, run)?;
+            if let Some(&Estate { since, .. }) = self.scanned.estates.get(registry) {
+                self.look_up((*registry, since), run)?;
             }
         }
         self.judge_limited();
+        self.spare();
         Ok(self.scanned)
     }
 
@@ -176,7 +181,7 @@ impl<'a> Scan<'a> {
     }
 
     /// What a dead registry wrote down and no mark has shown.
-    fn look_up(&mut self, registry: u64, run: &Run) -> io::Result<()> {
+    fn look_up(&mut self, (registry, since): (u64, u64), run: &Run) -> io::Result<()> {
         for (&process, noted) in &run.processes {
             let (Some(identity), false) = (noted.identity, noted.detached) else {
                 continue;
@@ -186,6 +191,14 @@ impl<'a> Scan<'a> {
             };
             if let Some(known) = self.of_pid(pin.pid()) {
                 known.noted = Some(process);
+                // The mark of what was under `Leader` names no life.
+                if let (Life(0), Some((life, session))) = (known.origin.life, noted.place) {
+                    known.origin = Origin {
+                        life,
+                        session,
+                        ..known.origin
+                    };
+                }
                 continue;
             }
             if self.is_ours(pin.pid()) {
@@ -193,6 +206,7 @@ impl<'a> Scan<'a> {
             }
             let (life, session) = noted.place.unwrap_or((Life(0), SessionId(0)));
             let origin = Origin {
+                since,
                 registry,
                 life,
                 session,
@@ -287,6 +301,7 @@ impl<'a> Scan<'a> {
                 OwnerFate::Dead => {
                     self.estate_of(token);
                     let origin = Origin {
+                        since: token.start,
                         registry: token.registry,
                         life: token.life,
                         session: token.session,
@@ -357,6 +372,7 @@ impl<'a> Scan<'a> {
             }
             let session = self.session_of(registry, life);
             let origin = Origin {
+                since,
                 registry,
                 life,
                 session,
@@ -414,6 +430,24 @@ impl<'a> Scan<'a> {
     }
 
     // ---- what is kept
+
+    /// Leaves those alone that the host wants to be left alone. It is not asked about what was spawned, as far as that is
+    /// known.
+    fn spare(&mut self) {
+        let Some(spare) = &self.shared.plan.spare else {
+            return;
+        };
+        let found = std::mem::take(&mut self.scanned.found);
+        for one in found {
+            if one.noted.is_none() && spare.says_yes(&one.process) {
+                self.scanned.unsettled.insert(one.origin.registry);
+                let left = (one.process, WhyLeftAlone::Spared);
+                self.scanned.left_alone.push(left);
+            } else {
+                self.scanned.found.push(one);
+            }
+        }
+    }
 
     fn keep(
         &mut self,
@@ -484,14 +518,33 @@ fn kin(table: &ProcessTable, own: u32) -> (HashSet<u32>, HashSet<u32>) {
     (kin, groups)
 }
 
-/// Those that are found by where they belonged.
-pub(super) fn by_origin(found: Vec<Heirloom>) -> BTreeMap<Origin, Vec<Heirloom>> {
-    let mut all: BTreeMap<Origin, Vec<Heirloom>> = BTreeMap::new();
+/// Those that are found by where they belonged: by the numbers of the sessions, and of each number the last life first.
+pub(super) fn by_origin(found: Vec<Heirloom>) -> Vec<(Origin, Vec<Heirloom>)> {
+    let mut all: HashMap<Origin, Vec<Heirloom>> = HashMap::new();
     for one in found {
         all.entry(one.origin).or_default().push(one);
     }
+    let mut all: Vec<_> = all.into_iter().collect();
+    all.sort_by_key(|(origin, _)| {
+        let age = Reverse((origin.since, origin.registry, origin.life));
+        (origin.session, age)
+    });
     all
 }
 
-/// What is remembered of those that were taken in, for the report.
-pub(super) type Provenance = HashMap<ProcessId, (SessionId, Evidence)>;
+impl Heirloom {
+    /// What the report says of it.
+    pub(super) fn whence(&self) -> Whence {
+        let Origin {
+            since,
+            registry,
+            life,
+            session,
+        } = self.origin;
+        Whence {
+            session,
+            life: Some((since, registry, life)).filter(|_| life != Life(0)),
+            evidence: self.evidence,
+        }
+    }
+}

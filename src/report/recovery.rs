@@ -1,6 +1,6 @@
 //! [`RecoveryReport`]: what an earlier run had left, and what became of it.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::table::{Took, command};
 use super::{How, MemberReport, SessionReport, Survivor};
 use crate::recovery::Doubt;
-use crate::session::{ProcessId, SessionId};
+use crate::session::{Life, ProcessId, SessionId};
 use crate::session_handle::Session;
 use crate::system_process::SystemProcess;
 
@@ -27,6 +27,9 @@ use crate::system_process::SystemProcess;
 ///   left alone:
 ///     pid 4714, sleep 60 (it was detached)
 /// ```
+///
+/// Where processes of several lives of a session's number were found, the lives are told apart behind it: `7#1` is the
+/// oldest of those that were found, `7#2` the next.
 #[derive(Debug)]
 #[must_use = "it names what is still alive"]
 pub struct RecoveryReport {
@@ -41,12 +44,22 @@ pub(crate) struct RecoveryParts {
     pub(crate) adopted: Vec<(SessionId, Session)>,
     pub(crate) left_alone: Vec<(Arc<SystemProcess>, WhyLeftAlone)>,
     /// Where those that were taken in belonged, and how that is known.
-    pub(crate) provenance: HashMap<ProcessId, (SessionId, Evidence)>,
+    pub(crate) provenance: HashMap<ProcessId, Whence>,
     /// What the ledger calls them: registry and process.
     pub(crate) noted: HashMap<ProcessId, (u64, ProcessId)>,
     /// Something new was found every time.
     pub(crate) unfinished: bool,
     pub(crate) took: Duration,
+}
+
+/// Where a process belonged, and how that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Whence {
+    pub(crate) session: SessionId,
+    /// Which life of that number it was, as far as that is known: when its owner was started, which of its registries, and
+    /// which of the lives there. In the order in which they were.
+    pub(crate) life: Option<(u64, u64, Life)>,
+    pub(crate) evidence: Evidence,
 }
 
 /// By what a process is known to be of an earlier run.
@@ -80,6 +93,8 @@ pub(crate) enum WhyLeftAlone {
         pid: u32,
     },
     Doubt(Doubt),
+    /// The host has said that such are left alone.
+    Spared,
     /// It has a limit mark, and nothing says whose.
     LimitAlone,
     /// It has the limit mark of a dead owner, and does not look like one that has it from there.
@@ -92,6 +107,7 @@ impl fmt::Display for WhyLeftAlone {
             Self::Detached => f.write_str("it was detached"),
             Self::OwnerLives { pid } => write!(f, "a program inside has it that lives, pid {pid}"),
             Self::Doubt(doubt) => doubt.fmt(f),
+            Self::Spared => f.write_str("it is spared"),
             Self::LimitAlone => f.write_str("it has a limit mark, and nothing says whose"),
             Self::Claim => f.write_str("it has a dead owner's limit mark, and nothing else of it"),
         }
@@ -214,10 +230,24 @@ impl RecoveryReport {
         Ok(())
     }
 
+    /// The number of a session, and where several lives of it were found which of them it was, the first of them first.
+    fn session(&self, whence: &Whence) -> String {
+        let all = self.parts.provenance.values();
+        let same = all.filter(|other| other.session == whence.session);
+        let lives: BTreeSet<_> = same.filter_map(|other| other.life).collect();
+        match whence.life {
+            Some(life) if lives.len() > 1 => {
+                let which = lives.range(..=life).count();
+                format!("{}#{which}", whence.session)
+            }
+            Some(_) | None => whence.session.to_string(),
+        }
+    }
+
     fn row(&self, member: &MemberReport) -> [String; 5] {
         let provenance = self.parts.provenance.get(&member.process());
         let (session, known) = match provenance {
-            Some((session, evidence)) => (session.to_string(), evidence.to_string()),
+            Some(whence) => (self.session(whence), whence.evidence.to_string()),
             None => (String::from("-"), String::from("descent")),
         };
         let how = match member.how() {
@@ -302,8 +332,13 @@ mod tests {
         let stays = SystemProcess::from_parts(4714, vec!["sleep".into(), "60".into()]);
         let mut report = RecoveryReport::from_parts(vec![session], vec![stays]);
         let known = [(1, Evidence::Variable), (3, Evidence::Ledger)];
+        let whence = |evidence| Whence {
+            session: SessionId(7),
+            life: Some((1, 2, Life(3))),
+            evidence,
+        };
         report.parts.provenance = known
-            .map(|(process, evidence)| (ProcessId(process), (SessionId(7), evidence)))
+            .map(|(process, evidence)| (ProcessId(process), whence(evidence)))
             .into();
         assert_eq!(report.ended(), 2);
         assert!(!report.is_clean());
@@ -320,6 +355,22 @@ recovery: 2 ended, 1 STILL ALIVE, 1 left alone, 0s
   left alone:
     pid 4714, sleep 60 (it was detached)"
         );
+    }
+
+    #[test]
+    fn the_lives_of_a_number_are_told_apart() {
+        let of = |session, life| Whence {
+            session: SessionId(session),
+            life,
+            evidence: Evidence::Variable,
+        };
+        let (first, second) = (Some((1, 9, Life(4))), Some((2, 5, Life(1))));
+        let all = [of(7, second), of(7, first), of(7, None), of(8, first)];
+        let mut report = RecoveryReport::from_parts(vec![], vec![]);
+        let numbered = (1..).map(ProcessId).zip(all);
+        report.parts.provenance = numbered.collect();
+        let told = all.map(|whence| report.session(&whence));
+        assert_eq!(told, ["7#2", "7#1", "7", "8"]);
     }
 
     #[test]

@@ -41,6 +41,7 @@ mod roles;
 mod scratch;
 pub(crate) mod strangers;
 pub(crate) mod tree;
+pub(crate) mod victim;
 mod wait;
 
 pub(crate) use self::harness::{HIDDEN_TOO, Role, TOKEN, Test, main};

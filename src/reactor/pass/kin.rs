@@ -1,7 +1,6 @@
 //! What is known of a process once a pin holds it, and how it is related to this one.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use super::Prey;
@@ -157,8 +156,7 @@ impl<'a> Round<'a> {
             .ok()
             .and_then(|found| Foster::unseen().has_taken_in(self.table, pid, &found));
         let process = SystemProcess::new(pid, read, reparented);
-        // The host's code may panic. What it cannot decide about is left alone.
-        catch_unwind(AssertUnwindSafe(|| (spare.0)(&process))).unwrap_or(true)
+        spare.says_yes(&process)
     }
 }
 
