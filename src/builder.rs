@@ -274,8 +274,13 @@ impl Builder {
         let cgroups = CgroupPlan::new(
             self.cgroup_parent.clone(),
             match &owner {
-                Some(owner) => Ok(owner.identity),
-                None => sys::own_identity(&facilities).map_err(|error| error.to_string()),
+                Some(owner) => Ok(owner.clone()),
+                None => sys::own_identity(&facilities)
+                    .map(|identity| Owner {
+                        name: name.clone(),
+                        identity,
+                    })
+                    .map_err(|error| error.to_string()),
             },
             number,
         );
@@ -431,7 +436,7 @@ fn settle_tier(plan: &Plan, exactly: bool) -> Result<Containment> {
 }
 
 /// What an earlier run has left empty is in nobody's way: that it cannot be removed is no reason to fail.
-fn clear_leftovers(plan: &Plan, facilities: &Facilities) {
+pub(crate) fn clear_leftovers(plan: &Plan, facilities: &Facilities) {
     if let Ok(cgroups) = plan.cgroups.get() {
         if let Err(error) = cgroups.clear_leftovers(facilities) {
             log::warn!(target: "procession", "cannot look for cgroups that were left: {error}");

@@ -1,11 +1,23 @@
-//! [`Earlier`]: by what the processes of an earlier registry are known.
+//! [`Earlier`]: by what the processes of an earlier registry are known; [`Inheritance`]: what comes of them to a session.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use crate::limit_mark::{LimitMark, Pair};
 use crate::mark::Token;
 use crate::session::Life;
-use crate::sys::ProcessTable;
+use crate::sys::{Leaf, ProcessTable};
+
+/// What comes to a session from earlier runs.
+#[derive(Debug, Default)]
+pub(crate) struct Inheritance {
+    /// The registries whose processes belong to it.
+    pub(crate) earlier: Vec<Earlier>,
+    /// A time before the first of these, in clock ticks since boot.
+    pub(crate) since: Option<u64>,
+    /// Cgroups that have nobody else in them.
+    pub(crate) leaves: Vec<Arc<Leaf>>,
+}
 
 /// A registry that is gone, and one of its lives or all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -3,16 +3,25 @@
 //! A leaf is made by the thread that starts the first process of a life for which it is wanted, and removed by the pass
 //! that finds it empty at the end of that life. A spawn that fails removes the leaf that it has made for itself: nothing is
 //! left of it.
+//!
+//! The leaves of an earlier run come to the life that its processes are taken into.
 
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use crate::session::Life;
-use crate::sys::{Cgroups, Leaf};
+use crate::session::{Life, SessionId};
+use crate::sys::{Cgroups, Leaf, LeafName};
 
 #[derive(Debug, Default)]
-pub(crate) struct Leaves(Mutex<HashMap<Life, Entry>>);
+pub(crate) struct Leaves(Mutex<Kept>);
+
+#[derive(Debug, Default)]
+struct Kept {
+    made: HashMap<Life, Entry>,
+    /// Those of an earlier run, whose processes are of this life now.
+    inherited: HashMap<Life, Vec<Arc<Leaf>>>,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -38,13 +47,17 @@ impl Leaves {
     /// # Errors
     ///
     /// Those of [`Cgroups::leaf`].
-    pub(crate) fn enter(&self, life: Life, cgroups: &Cgroups) -> io::Result<Tenancy<'_>> {
+    pub(crate) fn enter(
+        &self,
+        (session, life): (SessionId, Life),
+        cgroups: &Cgroups,
+    ) -> io::Result<Tenancy<'_>> {
         // Under the lock: two leaves for one life would be one too many.
-        let mut leaves = self.lock();
-        let entry = match leaves.entry(life) {
+        let mut kept = self.lock();
+        let entry = match kept.made.entry(life) {
             std::collections::hash_map::Entry::Occupied(there) => there.into_mut(),
             std::collections::hash_map::Entry::Vacant(free) => free.insert(Entry {
-                leaf: Arc::new(cgroups.leaf(life)?),
+                leaf: Arc::new(cgroups.leaf(life, session)?),
                 comers: 0,
                 lived_in: false,
             }),
@@ -57,35 +70,61 @@ impl Leaves {
         })
     }
 
-    /// The leaf of a life, if it has one.
-    pub(crate) fn of(&self, life: Life) -> Option<Arc<Leaf>> {
-        let leaves = self.lock();
-        leaves.get(&life).map(|entry| Arc::clone(&entry.leaf))
+    /// Gives a life the leaves of an earlier run. They are ended and removed with it.
+    pub(crate) fn inherit(&self, life: Life, leaves: Vec<Arc<Leaf>>) {
+        if !leaves.is_empty() {
+            self.lock().inherited.insert(life, leaves);
+        }
+    }
+
+    /// The leaves of a life: its own, and those that it has inherited.
+    pub(crate) fn of(&self, life: Life) -> Vec<Arc<Leaf>> {
+        let kept = self.lock();
+        let made = kept.made.get(&life).map(|entry| &entry.leaf);
+        let inherited = kept.inherited.get(&life).into_iter().flatten();
+        made.into_iter().chain(inherited).cloned().collect()
+    }
+
+    /// Whether it is one of an earlier run that belongs to a life here.
+    pub(crate) fn has_inherited(&self, name: &LeafName) -> bool {
+        let kept = self.lock();
+        let name = name.to_string();
+        let mut inherited = kept.inherited.values().flatten();
+        inherited.any(|leaf| leaf.name() == name)
     }
 
     /// Whose leaf this cgroup is.
     pub(crate) fn life_of(&self, cgroup: u64) -> Option<Life> {
-        let leaves = self.lock();
-        leaves
-            .iter()
-            .find_map(|(&life, entry)| (entry.leaf.id() == cgroup).then_some(life))
+        let kept = self.lock();
+        let made = kept.made.iter().map(|(&life, entry)| (life, &entry.leaf));
+        let inherited = kept.inherited.iter();
+        let inherited =
+            inherited.flat_map(|(&life, leaves)| leaves.iter().map(move |leaf| (life, leaf)));
+        let mut all = made.chain(inherited);
+        all.find_map(|(life, leaf)| (leaf.id() == cgroup).then_some(life))
     }
 
-    /// Forgets the leaf of a life that is over, and returns it if it is still to be removed.
-    pub(crate) fn forget(&self, life: Life) -> Option<Arc<Leaf>> {
-        let entry = self.lock().remove(&life)?;
-        Some(entry.leaf).filter(|leaf| !leaf.is_removed())
+    /// Forgets the leaves of a life that is over, and returns those that are still to be removed.
+    pub(crate) fn forget(&self, life: Life) -> Vec<Arc<Leaf>> {
+        let mut kept = self.lock();
+        let made = kept.made.remove(&life).map(|entry| entry.leaf);
+        let inherited = kept.inherited.remove(&life).unwrap_or_default();
+        let mut all: Vec<_> = made.into_iter().chain(inherited).collect();
+        all.retain(|leaf| !leaf.is_removed());
+        all
     }
 
     /// Removes those that are left when everything is over.
     pub(crate) fn clear(&self) {
-        for (_, entry) in self.lock().drain() {
+        let kept = std::mem::take(&mut *self.lock());
+        let made = kept.made.into_values().map(|entry| entry.leaf);
+        for leaf in made.chain(kept.inherited.into_values().flatten()) {
             // EBUSY: somebody has survived. A later run removes what is left empty.
-            drop(entry.leaf.remove());
+            drop(leaf.remove());
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<Life, Entry>> {
+    fn lock(&self) -> MutexGuard<'_, Kept> {
         // Its entries are independent of each other.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -98,7 +137,7 @@ impl Tenancy<'_> {
 
     /// The process is the session's from now on: the leaf stays until the end of the life.
     pub(crate) fn moved_in(&self) {
-        if let Some(entry) = self.leaves.lock().get_mut(&self.life) {
+        if let Some(entry) = self.leaves.lock().made.get_mut(&self.life) {
             entry.lived_in = true;
         }
     }
@@ -106,14 +145,14 @@ impl Tenancy<'_> {
 
 impl Drop for Tenancy<'_> {
     fn drop(&mut self) {
-        let mut leaves = self.leaves.lock();
-        let Some(entry) = leaves.get_mut(&self.life) else {
+        let mut kept = self.leaves.lock();
+        let Some(entry) = kept.made.get_mut(&self.life) else {
             return;
         };
         entry.comers = entry.comers.saturating_sub(1);
         // EBUSY: somebody is in it whom nobody has handed over; it is removed with its life.
         if entry.comers == 0 && !entry.lived_in && entry.leaf.remove().is_ok() {
-            leaves.remove(&self.life);
+            kept.made.remove(&self.life);
         }
     }
 }

@@ -94,8 +94,8 @@ impl Registry {
     /// confirmation at its end. Only confirmed deaths are [counted](SweepReport::ended). A process is ended alone: its
     /// children are matched on their own, or not.
     ///
-    /// What a rule never matches is said at [`OrphanRule`]; beside that what carries the mark of a session that lives, of
-    /// this registry or of another program that does, is left alone and listed.
+    /// What a rule never matches is said at [`OrphanRule`]; beside that what carries the mark of a session that lives or
+    /// is in its cgroup, of this registry or of another program that does, is left alone and listed.
     ///
     /// All processes are seen, however many there are. One pass takes some tens of milliseconds where there are
     /// thousands. Where the descriptors do not suffice for all that were found they are ended in several batches, each with
@@ -149,9 +149,11 @@ impl Registry {
     ///
     /// Earlier runs are registries with this one's [`owner_name`](crate::Builder::owner_name) whose program is dead: its number,
     /// its start and where the kernel has one the inode of its pidfd say so, in this boot and this pid namespace. Their
-    /// processes are known by the variable in their environment; by their limit mark where that is tied to such a
-    /// registry by the [`ledger`](crate::Builder::ledger) or by another process; or by the ledger alone. Neither needs privileges,
-    /// nor does recovery need a ledger.
+    /// processes are known by the variable in their environment; by the cgroup that the registry made for their session; by
+    /// their limit mark where that is tied to such a registry by the [`ledger`](crate::Builder::ledger), by a cgroup or by another
+    /// process; or by the ledger alone. Neither needs privileges, nor does recovery need a ledger. What was spawned under
+    /// [`Subreaper`](crate::Containment::Subreaper) is known as under `Group`: its orphans went elsewhere when the program died, and one
+    /// that has taken off every mark is not found.
     ///
     /// Nothing is done to this program, to those that it descends from, or to anything that another program has that
     /// lives. Whatever leaves doubt is left alone, and reported: an owner in another pid namespace, a limit mark of which
@@ -159,7 +161,8 @@ impl Registry {
     ///
     /// What is ended is ended by this registry's [`StopPolicy`](crate::StopPolicy), all at once, in a session of a number that the registry
     /// picks, with [`Reason::Recovery`](crate::Reason::Recovery) and events like any other. What it forks in the meantime is found as at every end
-    /// of a session. What is taken over lives in sessions of the numbers that it had, until they are ended.
+    /// of a session. A cgroup that has nobody in it but what is to be ended is killed as a whole at the last rung, and removed,
+    /// if this program may do that. What is taken over lives in sessions of the numbers that it had, until they are ended.
     ///
     /// It blocks: a pass over all processes takes some ten milliseconds where there are thousands, and an end takes what
     /// its policy says. It runs on this thread, and reads the environment of every process, which waits for one whose

@@ -75,7 +75,7 @@ impl Plan {
 pub(crate) struct CgroupPlan {
     parent: Option<PathBuf>,
     /// Whose leaves they are, or why that is not known.
-    owner: std::result::Result<sys::OwnerIdentity, String>,
+    owner: std::result::Result<Owner, String>,
     registry: u64,
     found: OnceLock<std::result::Result<sys::Cgroups, String>>,
 }
@@ -83,7 +83,7 @@ pub(crate) struct CgroupPlan {
 impl CgroupPlan {
     pub(crate) fn new(
         parent: Option<PathBuf>,
-        owner: std::result::Result<sys::OwnerIdentity, String>,
+        owner: std::result::Result<Owner, String>,
         registry: u64,
     ) -> Self {
         Self {
@@ -107,6 +107,7 @@ impl CgroupPlan {
 
     fn find(&self) -> std::result::Result<sys::Cgroups, String> {
         let owner = self.owner.clone()?;
+        let owner = (owner.identity, owner.name.as_str());
         sys::Cgroups::find(self.parent.as_deref(), owner, self.registry)
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::builder::Builder;
 use crate::capabilities::Capabilities;
+use crate::earlier::Inheritance;
 use crate::ending::Ending;
 use crate::error::{AdoptError, Error, ErrorKind, Result};
 use crate::event::{EventMask, Reason};
@@ -293,8 +294,7 @@ impl Registry {
         let asked = Box::new(options.clone());
         let opened = shared.call(OPERATION, |reply| Message::Open {
             options: asked,
-            earlier: Vec::new(),
-            since: None,
+            inheritance: Inheritance::default(),
             reply,
         })?;
         match opened {

@@ -18,6 +18,7 @@ use self::owner::Owners;
 use self::scan::{Finding, Progress, Scan, Scanner, Stage};
 use crate::birth;
 use crate::containment::Containment;
+use crate::earlier::Inheritance;
 use crate::ending::Ending;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{EventKind, Reason};
@@ -148,7 +149,7 @@ impl<'a> Sweep<'a> {
         Ok(Scan {
             shared: Arc::clone(shared),
             rule: self.rule.clone(),
-            owners: Owners::new(shared),
+            owners: Owners::new(shared, &table),
             taboo,
             own,
             own_user: sys::own_user(),
@@ -317,8 +318,7 @@ impl<'a> Harvest<'a> {
             .stop_policy(self.sweep.policy.clone());
         let opened = shared.call(OPERATION, |reply| Message::Open {
             options: Box::new(options),
-            earlier: Vec::new(),
-            since: None,
+            inheritance: Inheritance::default(),
             reply,
         })?;
         // It has a number that nobody else has: only the end of everything can refuse it.

@@ -123,7 +123,9 @@ fn enter_leaf<'a>(
     let Ok(cgroups) = shared.plan.cgroups.get() else {
         return Ok(None);
     };
-    let tenancy = shared.leaves.enter(spawning.life(), cgroups);
+    let tenancy = shared
+        .leaves
+        .enter((spawning.session(), spawning.life()), cgroups);
     tenancy.map(Some).map_err(|error| {
         Error::new(ErrorKind::SpawnFailed, OPERATION)
             .with_detail("its session's cgroup cannot be made")

@@ -25,6 +25,7 @@ impl Machine {
             policy,
             earlier,
             since,
+            enclosed,
             time_limit,
             idle_limit,
         } = opened;
@@ -36,6 +37,7 @@ impl Machine {
             state.reach = Some(Reach::Group);
             state.scope.everywhere = true;
         }
+        state.scope.enclosed = enclosed;
         state.earlier = earlier;
         state.since = since;
         state.idle_limit = idle_limit;

@@ -46,6 +46,8 @@ pub(crate) struct Opened {
     /// Earlier registries whose processes belong to it, and a time before the first of these.
     pub(crate) earlier: Vec<Earlier>,
     pub(crate) since: Option<u64>,
+    /// It has cgroups of these.
+    pub(crate) enclosed: bool,
     /// How old it may get.
     pub(crate) time_limit: Option<Duration>,
     /// How long it may be left alone.

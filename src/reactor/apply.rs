@@ -380,7 +380,7 @@ impl Reactor {
         self.leaf_keys.retain(|_, life| !lives.contains(life));
         for leaf in lives
             .iter()
-            .filter_map(|&life| self.shared.leaves.forget(life))
+            .flat_map(|&life| self.shared.leaves.forget(life))
         {
             // It is in nobody's way: a later run removes what is left empty.
             drop(self.removals.push(leaf));

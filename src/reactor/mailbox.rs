@@ -10,7 +10,7 @@ use super::cell::Cell;
 use super::publish::Listener;
 use super::shared::Core;
 use super::watchlist::Watchlist;
-use crate::earlier::Earlier;
+use crate::earlier::Inheritance;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, EventMask, Reason};
 use crate::machine::{Machine, OpId, Outcome, Refused, Whom};
@@ -48,9 +48,7 @@ pub(crate) enum Message {
     /// Gives a session a life before its first process.
     Open {
         options: Box<SessionOptions>,
-        /// Earlier registries whose processes belong to it, and a time before the first of these.
-        earlier: Vec<Earlier>,
-        since: Option<u64>,
+        inheritance: Inheritance,
         reply: Sender<std::result::Result<Arc<LifeCell>, Refused>>,
     },
     /// The life that a number has now.

@@ -21,7 +21,7 @@ use super::publish::Publisher;
 use super::shared::{Core, Ends, Shared};
 use super::watchlist::Watchlist;
 use super::{apply, clock};
-use crate::earlier::Earlier;
+use crate::earlier::Inheritance;
 use crate::error::Result;
 use crate::event::{EventKind, Reason};
 use crate::limits::Limits;
@@ -272,12 +272,11 @@ impl Reactor {
             Message::Aborted { process, life } => self.input(Input::Aborted { process, life }, now),
             Message::Open {
                 options,
-                earlier,
-                since,
+                inheritance,
                 reply,
             } => {
                 // The caller waits, or has gone.
-                drop(reply.send(self.open(*options, (earlier, since), now)));
+                drop(reply.send(self.open(*options, inheritance, now)));
             }
             Message::Session { session, reply } => {
                 let cell = self
@@ -457,7 +456,7 @@ impl Reactor {
     fn open(
         &mut self,
         options: SessionOptions,
-        (earlier, since): (Vec<Earlier>, Option<u64>),
+        inheritance: Inheritance,
         now: Instant,
     ) -> std::result::Result<Arc<LifeCell>, Refused> {
         let terms = OpenTerms {
@@ -466,6 +465,13 @@ impl Reactor {
         };
         let (session, life) = self.shared.gate.open_session(options.id, terms)?;
         let label = options.label.clone();
+        let Inheritance {
+            earlier,
+            since,
+            leaves,
+        } = inheritance;
+        let enclosed = !leaves.is_empty();
+        self.shared.leaves.inherit(life, leaves);
         let opened = Opened {
             session,
             life,
@@ -473,6 +479,7 @@ impl Reactor {
             policy: options.stop_policy,
             earlier,
             since,
+            enclosed,
             time_limit: options.time_limit,
             idle_limit: options.idle_limit,
         };

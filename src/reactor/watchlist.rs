@@ -62,7 +62,7 @@ impl Watchlist {
             leaves: hunt
                 .marks
                 .iter()
-                .filter_map(|&life| leaves.of(life))
+                .flat_map(|&life| leaves.of(life))
                 .collect(),
             hunt,
         }

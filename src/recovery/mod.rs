@@ -1,13 +1,16 @@
 //! Recovery: what an earlier run of this program left behind is found, and ended or taken over.
 //!
 //! 1. The ledger says which registries there were, and which of them have a dead owner of our name.
-//! 2. A scan over all processes finds those that carry the mark of such a one, and then, by its limit, those that have
-//!    lost that ([`scan`]).
-//! 3. What was found is taken in as members of a session of our own, which knows the marks of the dead.
+//! 2. A scan over all processes finds those that carry the mark of such a one, those that are in a cgroup of its, and then,
+//!    by its limit, those that have lost all else ([`scan`], [`judge`]).
+//! 3. What was found is taken in as members of a session of our own, which knows the marks of the dead and has their
+//!    cgroups ([`leaves`]).
 //! 4. That session is ended. The passes of its end find what was forked in the meantime.
 //! 5. Once more from the beginning, until nothing is found: a host that was ended just now may have left something.
 //! 6. The ledger forgets what is settled.
 
+mod judge;
+mod leaves;
 mod owner;
 mod scan;
 
@@ -18,8 +21,9 @@ use std::time::Instant;
 pub(crate) use self::owner::{Doubt, OwnerFate, Owners};
 pub(crate) use self::scan::Held;
 use self::scan::{Heirloom, Origin, Scan, Scanned, by_origin};
+use crate::builder::clear_leftovers;
 use crate::containment::Containment;
-use crate::earlier::Earlier;
+use crate::earlier::{Earlier, Inheritance};
 use crate::ending::Ending;
 use crate::error::{Error, ErrorKind, Result};
 use crate::event::{Origin as ComesFrom, Reason};
@@ -31,7 +35,7 @@ use crate::session::{Life, ProcessId, SessionId};
 use crate::session_handle::Session;
 use crate::session_options::SessionOptions;
 use crate::stdin::StdinPipe;
-use crate::sys::ProcessTable;
+use crate::sys::{Leaf, ProcessTable};
 
 const OPERATION: &str = "recover";
 
@@ -60,7 +64,7 @@ pub(crate) fn recover(shared: &Arc<Shared>, policy: RecoveryPolicy) -> Result<Re
     };
     for round in 0..ROUNDS {
         let scanned = recovery.scan()?;
-        let found_any = !scanned.found.is_empty();
+        let found_any = scanned.has_any();
         match policy {
             RecoveryPolicy::End if found_any || (round == 0 && !scanned.estates.is_empty()) => {
                 recovery.end(scanned)?;
@@ -73,7 +77,7 @@ pub(crate) fn recover(shared: &Arc<Shared>, policy: RecoveryPolicy) -> Result<Re
         }
     }
     let scanned = recovery.scan()?;
-    recovery.parts.unfinished = !scanned.found.is_empty();
+    recovery.parts.unfinished = scanned.has_any();
     recovery.untidy.extend(scanned.estates.keys().copied());
     recovery.conclude(scanned, policy);
     Ok(recovery.report(began))
@@ -115,12 +119,16 @@ impl Recovery<'_> {
         let estates = scanned.estates.iter();
         let earlier = estates.map(|(&registry, estate)| estate.earlier(registry));
         let options = SessionOptions::new().label("recovery");
-        let cell = self
-            .open(options, earlier.collect(), since)?
-            .map_err(|_refused| {
-                // A number of the registry's choosing is free.
-                self.shared.closed(OPERATION)
-            })?;
+        let leaves = scanned.leaves.into_iter().map(|(_, leaf)| leaf);
+        let inheritance = Inheritance {
+            earlier: earlier.collect(),
+            since,
+            leaves: leaves.collect(),
+        };
+        let cell = self.open(options, inheritance)?.map_err(|_refused| {
+            // A number of the registry's choosing is free.
+            self.shared.closed(OPERATION)
+        })?;
         for one in scanned.found {
             self.take_in(one, &cell)?;
         }
@@ -153,7 +161,7 @@ impl Recovery<'_> {
     /// Each life in a session of its own, of the number that it had.
     fn adopt(&mut self, scanned: Scanned) -> Result<()> {
         let estates = scanned.estates;
-        for (origin, found) in by_origin(scanned.found) {
+        for (origin, (found, leaves)) in by_origin(scanned.found, scanned.leaves) {
             let estate = estates.get(&origin.registry);
             let earlier = estate
                 .filter(|_| origin.life != Life(0))
@@ -162,7 +170,7 @@ impl Recovery<'_> {
                     ..estate.earlier(origin.registry)
                 });
             let since = estate.map(|estate| estate.since);
-            let cell = self.open_old(origin.session, earlier, since)?;
+            let cell = self.open_old(origin.session, (earlier, since), &leaves)?;
             for one in found {
                 self.take_over(one, origin, &cell)?;
             }
@@ -177,15 +185,19 @@ impl Recovery<'_> {
     fn open_old(
         &self,
         session: SessionId,
-        earlier: Option<Earlier>,
-        since: Option<u64>,
+        (earlier, since): (Option<Earlier>, Option<u64>),
+        leaves: &[Arc<Leaf>],
     ) -> Result<Arc<LifeCell>> {
-        let earlier: Vec<Earlier> = earlier.into_iter().collect();
+        let inheritance = || Inheritance {
+            earlier: earlier.into_iter().collect(),
+            since,
+            leaves: leaves.to_vec(),
+        };
         let number = SessionOptions::new().id(session);
-        if let Ok(cell) = self.open(number, earlier.clone(), since)? {
+        if let Ok(cell) = self.open(number, inheritance())? {
             return Ok(cell);
         }
-        let opened = self.open(SessionOptions::new(), earlier, since)?;
+        let opened = self.open(SessionOptions::new(), inheritance())?;
         opened.map_err(|_refused| self.shared.closed(OPERATION))
     }
 
@@ -226,13 +238,11 @@ impl Recovery<'_> {
     fn open(
         &self,
         options: SessionOptions,
-        earlier: Vec<Earlier>,
-        since: Option<u64>,
+        inheritance: Inheritance,
     ) -> Result<std::result::Result<Arc<LifeCell>, Refused>> {
         self.shared.call(OPERATION, |reply| Message::Open {
             options: Box::new(options),
-            earlier,
-            since,
+            inheritance,
             reply,
         })
     }
@@ -300,6 +310,7 @@ impl Recovery<'_> {
             .map(|(process, why)| (Arc::new(process), why))
             .collect();
         self.untidy.extend(scanned.unsettled);
+        clear_leftovers(&self.shared.plan, &self.shared.facilities);
         if policy == RecoveryPolicy::Adopt {
             return;
         }

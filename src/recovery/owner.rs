@@ -5,7 +5,7 @@ use std::fmt;
 
 use crate::ledger::Host;
 use crate::mark::Token;
-use crate::sys::{self, Facilities, OwnerIdentity, Pin};
+use crate::sys::{self, Facilities, LeafName, OwnerIdentity, Pin};
 
 /// What is known of a process that owned others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,6 +63,17 @@ impl Owners {
             inode: token.inode,
             boot: token.boot,
             pid_namespace: token.pid_namespace,
+        })
+    }
+
+    /// The owner that the name of a cgroup tells. None outlives its boot.
+    pub(crate) fn of_leaf(&mut self, leaf: &LeafName) -> OwnerFate {
+        self.fate(&OwnerIdentity {
+            pid: leaf.pid,
+            start_ticks: leaf.start_ticks,
+            inode: leaf.inode,
+            boot: self.own.boot,
+            pid_namespace: leaf.pid_namespace,
         })
     }
 

@@ -7,18 +7,21 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::judge::Judged;
 use super::owner::{OwnerFate, Owners};
-use crate::earlier::{Earlier, belongs_to};
+use crate::earlier::Earlier;
 use crate::ledger::{Identity, Run};
 use crate::limit_mark::{LimitMark, Pair};
-use crate::machine::{Says, Sighting, Verdict};
 use crate::mark::{self, Mark, Token};
 use crate::reactor::Shared;
 use crate::report::{Evidence, Whence, WhyLeftAlone};
 use crate::session::{Life, ProcessId, SessionId};
-use crate::sys::{self, Described, Limits, Listed, OwnerIdentity, Pin, ProcessTable};
+use crate::sys::{
+    self, Described, Leaf, LeafName, Limits, Listed, OwnerIdentity, Pin, ProcessTable,
+};
 use crate::system_process::SystemProcess;
 
 /// Where a process belonged: registry, life and session.
@@ -60,6 +63,8 @@ pub(super) struct Scanned {
     pub(super) left_alone: Vec<(SystemProcess, WhyLeftAlone)>,
     /// Given up by an earlier run, and alive.
     pub(super) detached: Vec<Arc<Pin>>,
+    /// The cgroups that have nobody in them but what is to be ended.
+    pub(super) leaves: Vec<(Origin, Arc<Leaf>)>,
     /// Registries of which something is left that is not to be ended.
     pub(super) unsettled: HashSet<u64>,
 }
@@ -73,21 +78,24 @@ pub(crate) struct Held {
 
 /// One scan.
 pub(super) struct Scan<'a> {
-    shared: &'a Shared,
-    table: &'a ProcessTable,
-    runs: &'a [(u64, Run)],
-    held: Held,
+    pub(super) shared: &'a Shared,
+    pub(super) table: &'a ProcessTable,
+    pub(super) runs: &'a [(u64, Run)],
+    pub(super) held: Held,
     own: OwnerIdentity,
     own_limit: Option<Pair>,
-    owners: Owners,
+    pub(super) owners: Owners,
     /// This process, its ancestors, and the groups of all of them.
-    kin: HashSet<u32>,
-    kin_groups: HashSet<u32>,
+    pub(super) kin: HashSet<u32>,
+    pub(super) kin_groups: HashSet<u32>,
     /// Registries that are none of an earlier run of ours, or cannot be told to be.
-    others: HashSet<u64>,
+    pub(super) others: HashSet<u64>,
     /// Who has nothing but its limit.
-    limited: Vec<(Pin, Described, Pair)>,
-    scanned: Scanned,
+    pub(super) limited: Vec<(Pin, Described, Pair)>,
+    /// The cgroups of sessions that were met, and who is in one.
+    pub(super) leaves: BTreeMap<PathBuf, LeafName>,
+    pub(super) housed: HashSet<u32>,
+    pub(super) scanned: Scanned,
 }
 
 impl<'a> Scan<'a> {
@@ -111,12 +119,15 @@ impl<'a> Scan<'a> {
             kin_groups,
             others: HashSet::new(),
             limited: Vec::new(),
+            leaves: BTreeMap::new(),
+            housed: HashSet::new(),
             scanned: Scanned::default(),
         })
     }
 
     pub(super) fn run(mut self) -> io::Result<Scanned> {
         self.read_ledger();
+        self.list_others();
         let mut listed = Vec::new();
         self.table.list(&mut listed)?;
         for Listed { pid, .. } in listed {
@@ -129,6 +140,7 @@ impl<'a> Scan<'a> {
         }
         self.judge_limited();
         self.spare();
+        self.claim_leaves();
         Ok(self.scanned)
     }
 
@@ -219,7 +231,7 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn of_pid(&mut self, pid: u32) -> Option<&mut Heirloom> {
+    pub(super) fn of_pid(&mut self, pid: u32) -> Option<&mut Heirloom> {
         let mut found = self.scanned.found.iter_mut();
         found.find(|known| known.pin.pid() == pid)
     }
@@ -227,7 +239,7 @@ impl<'a> Scan<'a> {
     // ---- all processes
 
     /// This process, one that it descends from, one that it holds, the first.
-    fn is_ours(&self, pid: u32) -> bool {
+    pub(super) fn is_ours(&self, pid: u32) -> bool {
         self.kin.contains(&pid) || self.held.pids.contains(&pid)
     }
 
@@ -245,11 +257,12 @@ impl<'a> Scan<'a> {
             limits @ (Limits::Read(_) | Limits::Gone) => limits,
         };
         let tokens = self.tokens(pid);
+        let leaves = self.table.leaves(pid);
         let limit = match limit {
             Limits::Read(limit) if LimitMark::is_any(limit) => Some(limit),
             Limits::Read(_) | Limits::Refused | Limits::Gone => None,
         };
-        if tokens.is_empty() && limit.is_none() {
+        if tokens.is_empty() && limit.is_none() && leaves.is_empty() {
             return Ok(());
         }
         let Ok(described) = self.table.describe(pid) else {
@@ -259,14 +272,14 @@ impl<'a> Scan<'a> {
         if !matches!(pin.is_dead(), Ok(false)) {
             return Ok(());
         }
-        if tokens.is_empty() {
-            // What this process has inherited itself says nothing: all that it starts has it too.
-            if let Some(limit) = limit.filter(|limit| Some(*limit) != self.own_limit) {
-                self.limited.push((pin, described, limit));
-            }
-            return Ok(());
-        }
-        self.judge_named(pin, described, &tokens)
+        self.note_housed(pid, &leaves);
+        let judged = match self.judge_named(&tokens, pid) {
+            Judged::Open => self.judge_housed(&leaves, (&tokens, limit), pid),
+            judged @ (Judged::Left(..) | Judged::Spared(_) | Judged::NotOurs) => judged,
+        };
+        // What a variable says counts more than a limit.
+        let limit = limit.filter(|_| tokens.is_empty());
+        self.take((pin, described), judged, limit)
     }
 
     fn tokens(&self, pid: u32) -> Vec<Token> {
@@ -275,158 +288,28 @@ impl<'a> Scan<'a> {
         mark.iter().flat_map(Mark::tokens).cloned().collect()
     }
 
-    /// From the registry that is furthest in outwards, as long as they are dead.
-    fn judge_named(&mut self, pin: Pin, described: Described, tokens: &[Token]) -> io::Result<()> {
-        let name = self.shared.plan.name.clone();
-        let ours = |token: &Token| token.owner_name == name;
-        for (at, token) in tokens.iter().enumerate().rev() {
-            if token.registry == self.shared.plan.number {
-                return Ok(());
-            }
-            let fate = self.owners.of_token(token);
-            let why = match fate {
-                OwnerFate::Dead if !ours(token) => {
-                    self.others.insert(token.registry);
-                    continue;
-                }
-                OwnerFate::Dead if self.is_released(token.registry) => {
-                    self.others.insert(token.registry);
-                    Some(WhyLeftAlone::Detached)
-                }
-                OwnerFate::Dead if belongs_to(self.table, pin.pid(), &self.held.detached) => {
-                    self.estate_of(token);
-                    self.scanned.unsettled.insert(token.registry);
-                    Some(WhyLeftAlone::Detached)
-                }
-                OwnerFate::Dead => {
-                    self.estate_of(token);
-                    let origin = Origin {
-                        since: token.start,
-                        registry: token.registry,
-                        life: token.life,
-                        session: token.session,
-                    };
-                    return self.keep(pin, described, (origin, Evidence::Variable, None));
-                }
-                OwnerFate::Alive => {
-                    self.others.insert(token.registry);
-                    // Only if it could have been ours otherwise.
-                    let outer = tokens[..at].iter().any(ours);
-                    outer.then_some(WhyLeftAlone::OwnerLives { pid: token.pid })
-                }
-                OwnerFate::Doubtful(doubt) => {
-                    self.others.insert(token.registry);
-                    let could_be = tokens[..=at].iter().any(ours);
-                    could_be.then_some(WhyLeftAlone::Doubt(doubt))
-                }
-            };
-            if let Some(why) = why {
+    /// What was found of a process.
+    fn take(
+        &mut self,
+        (pin, described): (Pin, Described),
+        judged: Judged,
+        limit: Option<Pair>,
+    ) -> io::Result<()> {
+        match judged {
+            Judged::Left(origin, evidence) => self.keep(pin, described, (origin, evidence, None)),
+            Judged::Spared(why) => {
                 self.leave_alone(&pin, why);
+                Ok(())
             }
-            return Ok(());
-        }
-        Ok(())
-    }
-
-    fn is_released(&self, registry: u64) -> bool {
-        let mut runs = self.runs.iter();
-        runs.any(|(number, run)| *number == registry && run.released)
-    }
-
-    fn estate_of(&mut self, token: &Token) {
-        let estate = self.scanned.estates.entry(token.registry);
-        let estate = estate.or_insert(Estate {
-            since: token.start,
-            last_life: token.life,
-        });
-        estate.last_life = estate.last_life.max(token.life);
-    }
-
-    // ---- who has nothing but its limit
-
-    fn judge_limited(&mut self) {
-        for (pin, described, limit) in std::mem::take(&mut self.limited) {
-            let pid = pin.pid();
-            if self.of_pid(pid).is_some() {
-                continue;
-            }
-            let named = self.scanned.estates.iter().find_map(|(&registry, estate)| {
-                let life = earlier(registry, estate).named_by_limit(limit)?;
-                Some((registry, life, estate.since))
-            });
-            let Some((registry, life, since)) = named else {
-                if !self.is_others_limit(limit) {
-                    self.leave_alone(&pin, WhyLeftAlone::LimitAlone);
+            Judged::NotOurs => Ok(()),
+            Judged::Open => {
+                // What this process has inherited itself says nothing: all that it starts has it too.
+                if let Some(limit) = limit.filter(|limit| Some(*limit) != self.own_limit) {
+                    self.limited.push((pin, described, limit));
                 }
-                continue;
-            };
-            if belongs_to(self.table, pid, &self.held.detached) {
-                self.scanned.unsettled.insert(registry);
-                self.leave_alone(&pin, WhyLeftAlone::Detached);
-                continue;
+                Ok(())
             }
-            if self.sighting(&described, since).judge() != Verdict::Member {
-                self.scanned.unsettled.insert(registry);
-                self.leave_alone(&pin, WhyLeftAlone::Claim);
-                continue;
-            }
-            let session = self.session_of(registry, life);
-            let origin = Origin {
-                since,
-                registry,
-                life,
-                session,
-            };
-            // One that has died in the meantime is none any more.
-            drop(self.keep(pin, described, (origin, Evidence::LimitMark, None)));
         }
-    }
-
-    /// Whether it is the mark of a registry that is known, and none of an earlier run of ours.
-    fn is_others_limit(&self, limit: Pair) -> bool {
-        let own = [self.shared.plan.number];
-        let mut known = self.others.iter().chain(&own);
-        known.any(|&registry| {
-            let last_life = Life(0);
-            let all = Earlier {
-                registry,
-                life: None,
-                last_life,
-            };
-            all.named_by_limit(limit).is_some()
-        })
-    }
-
-    /// As it is for our own: the mark alone is not believed of what cannot be an orphan of the session.
-    fn sighting(&self, described: &Described, since: u64) -> Sighting {
-        let found = &self.scanned.found;
-        let parent = described.parent;
-        let user = |known: &Heirloom| known.described.user == described.user;
-        Sighting {
-            marked: true,
-            in_group: found.iter().any(|known| {
-                known.described.group == known.pin.pid() && known.pin.pid() == described.group
-            }),
-            child: found.iter().any(|known| known.pin.pid() == parent),
-            ours: false,
-            variable: Says::Nothing,
-            young_enough: described.start_ticks >= since,
-            parent_fits: parent <= 1 || self.kin.contains(&parent),
-            in_hosts_group: self.kin_groups.contains(&described.group),
-            user_known: described.user == sys::own_user() || found.iter().any(user),
-        }
-    }
-
-    /// The number of a life, as the ledger or somebody of it says.
-    fn session_of(&self, registry: u64, life: Life) -> SessionId {
-        let same =
-            |known: &&Heirloom| (known.origin.registry, known.origin.life) == (registry, life);
-        if let Some(known) = self.scanned.found.iter().find(same) {
-            return known.origin.session;
-        }
-        let runs = self.runs.iter().filter(|(number, _)| *number == registry);
-        let mut sessions = runs.filter_map(|(_, run)| run.lives.get(&life));
-        sessions.next().copied().unwrap_or(SessionId(0))
     }
 
     // ---- what is kept
@@ -449,7 +332,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    fn keep(
+    pub(super) fn keep(
         &mut self,
         pin: Pin,
         described: Described,
@@ -469,10 +352,17 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    fn leave_alone(&mut self, pin: &Pin, why: WhyLeftAlone) {
+    pub(super) fn leave_alone(&mut self, pin: &Pin, why: WhyLeftAlone) {
         if let Some(process) = read(pin) {
             self.scanned.left_alone.push((process, why));
         }
+    }
+}
+
+impl Scanned {
+    /// Whether there is anything to be ended.
+    pub(super) fn has_any(&self) -> bool {
+        !self.found.is_empty() || !self.leaves.is_empty()
     }
 }
 
@@ -483,7 +373,7 @@ impl Estate {
     }
 }
 
-fn earlier(registry: u64, estate: &Estate) -> Earlier {
+pub(super) fn earlier(registry: u64, estate: &Estate) -> Earlier {
     Earlier {
         registry,
         life: None,
@@ -518,11 +408,18 @@ fn kin(table: &ProcessTable, own: u32) -> (HashSet<u32>, HashSet<u32>) {
     (kin, groups)
 }
 
-/// Those that are found by where they belonged: by the numbers of the sessions, and of each number the last life first.
-pub(super) fn by_origin(found: Vec<Heirloom>) -> Vec<(Origin, Vec<Heirloom>)> {
-    let mut all: HashMap<Origin, Vec<Heirloom>> = HashMap::new();
+/// Those that are found by where they belonged, with the cgroups of that: by the numbers of the sessions, and of each number
+/// the last life first.
+pub(super) fn by_origin(
+    found: Vec<Heirloom>,
+    leaves: Vec<(Origin, Arc<Leaf>)>,
+) -> Vec<(Origin, (Vec<Heirloom>, Vec<Arc<Leaf>>))> {
+    let mut all: HashMap<Origin, (Vec<Heirloom>, Vec<Arc<Leaf>>)> = HashMap::new();
     for one in found {
-        all.entry(one.origin).or_default().push(one);
+        all.entry(one.origin).or_default().0.push(one);
+    }
+    for (origin, leaf) in leaves {
+        all.entry(origin).or_default().1.push(leaf);
     }
     let mut all: Vec<_> = all.into_iter().collect();
     all.sort_by_key(|(origin, _)| {

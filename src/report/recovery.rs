@@ -69,6 +69,8 @@ pub(crate) enum Evidence {
     Variable,
     /// It has the limit mark of a registry whose owner is known to be dead.
     LimitMark,
+    /// It is in a cgroup that the dead owner has made for a session.
+    Cgroup,
     /// The ledger has its identity.
     Ledger,
 }
@@ -78,6 +80,7 @@ impl fmt::Display for Evidence {
         f.write_str(match self {
             Self::Variable => "variable",
             Self::LimitMark => "limit mark",
+            Self::Cgroup => "cgroup",
             Self::Ledger => "ledger",
         })
     }

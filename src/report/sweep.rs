@@ -146,13 +146,16 @@ impl fmt::Display for LeftAlone {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum LeftAloneReason {
-    /// It carries the mark of another registry's session, and that registry's program lives.
+    /// It carries the mark of another registry's session or is in the cgroup of one, and that registry's program lives.
     OwnerLives {
         /// The program's pid, in its own pid namespace.
         pid: u32,
     },
-    /// It carries the mark of a session of this registry that is not over.
+    /// It carries the mark of a session of this registry that is not over, or is in its cgroup.
     InSession(SessionId),
+    /// It has come to this program as an orphan and nothing names it: it may be of any session that is not over. Only in a
+    /// host that is a [subreaper](crate::Containment::Subreaper).
+    MayBeInSession,
     /// It carries a mark, and it cannot be told whether the owner lives.
     OwnerNotKnown,
     /// It is registered here since it was looked at, or elsewhere held back from being taken in.
@@ -174,6 +177,7 @@ impl fmt::Display for LeftAloneReason {
         match self {
             Self::OwnerLives { pid } => write!(f, "its owner lives, pid {pid}"),
             Self::InSession(session) => write!(f, "it belongs to session {session}, which lives"),
+            Self::MayBeInSession => f.write_str("it may belong to a session that lives"),
             Self::OwnerNotKnown => {
                 f.write_str("it is marked, and whether its owner lives cannot be told")
             }

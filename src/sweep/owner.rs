@@ -1,4 +1,5 @@
-//! Whether a process that a rule matched is somebody's: whose mark it carries, and whether that owner lives.
+//! Whether a process that a rule matched is somebody's: whose mark it carries or in whose cgroup it is, and whether that owner
+//! lives.
 
 use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt as _;
@@ -10,7 +11,7 @@ use crate::reactor::Shared;
 use crate::recovery::{self, OwnerFate};
 use crate::report::LeftAloneReason;
 use crate::session::Life;
-use crate::sys::{self, Limits, ProcessTable};
+use crate::sys::{self, Limits, NamedLeaf, ProcessTable};
 use crate::system_process::SystemProcess;
 
 /// What marks are compared with.
@@ -22,10 +23,12 @@ pub(super) struct Owners {
     /// The marks that this program carries itself: whoever has no others is no more theirs than we are.
     inherited: HashSet<Token>,
     own_limit: Option<crate::limit_mark::Pair>,
+    /// The registries in whose cgroups this program is: likewise.
+    above: HashSet<u64>,
 }
 
 impl Owners {
-    pub(super) fn new(shared: &Arc<Shared>) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, table: &ProcessTable) -> Self {
         let own = match &shared.plan.owner {
             Some(owner) => Some(owner.identity),
             None => sys::own_identity(&shared.facilities).ok(),
@@ -38,6 +41,11 @@ impl Owners {
             owners: own.map(|own| Mutex::new(recovery::Owners::new(own, shared.facilities))),
             inherited: inherited.tokens().cloned().collect(),
             own_limit: sys::own_limit().ok(),
+            above: table
+                .leaves(sys::current_pid())
+                .into_iter()
+                .map(|leaf| leaf.name.registry)
+                .collect(),
         }
     }
 
@@ -54,7 +62,51 @@ impl Owners {
         let tokens: Vec<&Token> = mark.tokens().filter(foreign).collect();
         // The innermost first: that is the session that it was started in.
         let named = tokens.iter().rev().find_map(|token| self.alive(token));
-        named.or_else(|| self.limit_claims(table, process.pid(), tokens.is_empty()))
+        named
+            .or_else(|| self.cgroup_claims(table, process.pid()))
+            .or_else(|| self.limit_claims(table, process.pid(), tokens.is_empty()))
+            .or_else(|| self.may_be_a_stray(process, tokens.is_empty()))
+    }
+
+    /// What the cgroup that it is in says against an end, whatever it has done to its marks.
+    fn cgroup_claims(&self, table: &ProcessTable, pid: u32) -> Option<LeftAloneReason> {
+        let leaves = table.leaves(pid);
+        let foreign = |leaf: &&NamedLeaf| !self.above.contains(&leaf.name.registry);
+        let mut leaves = leaves.iter().filter(foreign).rev();
+        leaves.find_map(|NamedLeaf { name, .. }| {
+            if name.registry == self.shared.plan.number {
+                let mut lives = self.shared.gate.lives().into_iter();
+                let lives = lives.any(|(_, life)| life == name.life);
+                return lives.then_some(LeftAloneReason::InSession(name.session));
+            }
+            self.fate_claims(name.pid, |owners| owners.of_leaf(name))
+        })
+    }
+
+    /// An orphan that has come to this program, and that nothing names, may be of any session that lives.
+    fn may_be_a_stray(&self, process: &SystemProcess, unnamed: bool) -> Option<LeftAloneReason> {
+        let shared = &self.shared;
+        let is_ours = shared.plan.subreaper.is_ok() && process.parent() == Some(shared.owner);
+        let lives = shared.gate.lives().into_iter();
+        let mut lives = lives.filter(|(_, life)| !shared.sweeping.contains(*life));
+        (unnamed && is_ours && lives.next().is_some()).then_some(LeftAloneReason::MayBeInSession)
+    }
+
+    /// What the fate of an owner says against an end.
+    fn fate_claims(
+        &self,
+        pid: u32,
+        fate: impl FnOnce(&mut recovery::Owners) -> OwnerFate,
+    ) -> Option<LeftAloneReason> {
+        let Some(owners) = &self.owners else {
+            return Some(LeftAloneReason::OwnerNotKnown);
+        };
+        let mut owners = owners.lock().unwrap_or_else(PoisonError::into_inner);
+        match fate(&mut owners) {
+            OwnerFate::Alive => Some(LeftAloneReason::OwnerLives { pid }),
+            OwnerFate::Dead => None,
+            OwnerFate::Doubtful(_) => Some(LeftAloneReason::OwnerNotKnown),
+        }
     }
 
     /// What a token says against an end.
@@ -66,15 +118,7 @@ impl Owners {
             let lives = lives.any(|(session, life)| session == token.session && of_it(life));
             return lives.then_some(LeftAloneReason::InSession(token.session));
         }
-        let Some(owners) = &self.owners else {
-            return Some(LeftAloneReason::OwnerNotKnown);
-        };
-        let mut owners = owners.lock().unwrap_or_else(PoisonError::into_inner);
-        match owners.of_token(token) {
-            OwnerFate::Alive => Some(LeftAloneReason::OwnerLives { pid: token.pid }),
-            OwnerFate::Dead => None,
-            OwnerFate::Doubtful(_) => Some(LeftAloneReason::OwnerNotKnown),
-        }
+        self.fate_claims(token.pid, |owners| owners.of_token(token))
     }
 
     /// What the limit says against an end. On its own, without a token that names a dead owner, it never says that the owner

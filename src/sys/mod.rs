@@ -45,7 +45,8 @@
 //! such a limit says why in [`own_limit`], and shows everybody without a mark.
 //!
 //! **Cgroups.** [`Cgroups`] makes a [`Leaf`] for a life of a session, which holds its processes whatever they do, kills them at once
-//! and says when it is empty. A back end that has none says why, and no leaf is ever made. They may take their time, all but the
+//! and says when it is empty; its [name](LeafName) tells a later run whose it is, and [`ProcessTable::leaves`] who is in one.
+//! A back end that has none says why, and no leaf is ever made. They may take their time, all but the
 //! readiness of a leaf that a [`Watch`] was told of.
 //!
 //! **Orphans.** A [`Subreaper`] has the orphans of all descendants come to this process; [`await_child`] waits for any of its
@@ -127,6 +128,6 @@ pub(crate) use unix::{
     lifeline, nap, null_device, own_group, own_rights, own_user, peek_child, pipe, set_nonblocking,
 };
 pub(crate) use vocabulary::{
-    ChildState, Described, Environ, Limits, Listed, Look, OwnerIdentity, Parentage, ProcessFacts,
-    Ready, Relation, Woken, Writable,
+    ChildState, Described, Environ, LeafName, Limits, Listed, Look, NamedLeaf, OwnerIdentity,
+    Parentage, ProcessFacts, Ready, Relation, Woken, Writable,
 };

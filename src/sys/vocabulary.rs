@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use crate::exit::{Status, StatusSource, Usage};
 use crate::limit_mark::Pair;
+use crate::session::{Life, SessionId};
 
 /// Why a registry cannot run here: a call of the floor that the kernel, or a filter in front of it, refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,6 +128,32 @@ pub(crate) struct OwnerIdentity {
     pub(crate) boot: u128,
     /// The inode of the pid namespace in which `pid` counts.
     pub(crate) pid_namespace: u64,
+}
+
+/// Whose cgroup this is, as the name of its directory tells. See `linux/cgroup/names.rs` for the spelling.
+///
+/// The boot is not in it: no cgroup outlives that.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[allow(dead_code, reason = "only Linux has cgroups")]
+pub(crate) struct LeafName {
+    /// Who made it, in the pid namespace that is named next.
+    pub(crate) pid: u32,
+    pub(crate) start_ticks: u64,
+    /// The inode of its pidfd; 0 where there was none.
+    pub(crate) inode: u64,
+    pub(crate) pid_namespace: u64,
+    pub(crate) registry: u64,
+    pub(crate) life: Life,
+    pub(crate) session: SessionId,
+    /// What the owner is called; `None` where that is too long for a directory's name.
+    pub(crate) owner_name: Option<String>,
+}
+
+/// A cgroup of somebody's, and where it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct NamedLeaf {
+    pub(crate) name: LeafName,
+    pub(crate) path: PathBuf,
 }
 
 /// What can be read about a process from outside.

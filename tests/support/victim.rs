@@ -45,6 +45,7 @@ pub(crate) fn builder(name: &str, ledger: &str) -> procession::Builder {
 /// | `unmarked`, `spares`, `cgroup`, `subreaper` | how its registry is built: without marks, sparing daemons, of a tier |
 /// | `std:ROLE`, `native:ROLE` | starts a role in a session of its own, the first in session 1, by std's command or natively |
 /// | `N=std:ROLE`, `N=native:ROLE`, `N=leader:ROLE` | the same in this session; the last one under the tier `Leader` |
+/// | `ROLE,ARGUMENT,..` | a role with arguments |
 /// | `end=N`, `detach=N` | ends this session; gives up what was started in it last |
 /// | `then` | says that it is up, and waits for a line |
 /// | `stays` | stays whatever its input does |
@@ -117,13 +118,15 @@ impl Script {
 
     fn start(&mut self, session: u64, what: &str) {
         let (how, program) = what.split_once(':').expect("how and what");
+        let mut words = program.split(',');
+        let program = words.next().expect("a role");
+        let args: Vec<&str> = words.collect();
         let leader = SpawnOptions::new().containment(Containment::Leader);
+        let registry = &self.registry;
         let started = match how {
-            "std" => self.registry.spawn(session, &mut role(program)),
-            "native" => self.registry.spawn(session, &mut native(program)),
-            "leader" => self
-                .registry
-                .spawn_with(session, &mut native(program), &leader),
+            "std" => registry.spawn(session, role(program).args(args)),
+            "native" => registry.spawn(session, native(program).args(args)),
+            "leader" => registry.spawn_with(session, native(program).args(args), &leader),
             other => panic!("nothing is started {other}"),
         };
         self.latest.insert(session, started.works());

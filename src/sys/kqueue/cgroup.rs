@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::facilities::Facilities;
-use crate::session::Life;
-use crate::sys::vocabulary::OwnerIdentity;
+use crate::session::{Life, SessionId};
+use crate::sys::vocabulary::{NamedLeaf, OwnerIdentity};
 
 /// A place for cgroups.
 #[derive(Debug)]
@@ -32,7 +32,7 @@ impl Cgroups {
     /// Always, for people.
     pub(crate) fn find(
         _parent: Option<&Path>,
-        _owner: OwnerIdentity,
+        _owner: (OwnerIdentity, &str),
         _registry: u64,
     ) -> Result<Self, String> {
         Err("only Linux has cgroups".to_owned())
@@ -50,12 +50,27 @@ impl Cgroups {
         match *self {}
     }
 
-    pub(crate) fn leaf(&self, _life: Life) -> io::Result<Leaf> {
+    pub(crate) fn leaf(&self, _life: Life, _session: SessionId) -> io::Result<Leaf> {
+        match *self {}
+    }
+
+    pub(crate) fn others(&self) -> io::Result<Vec<(NamedLeaf, bool)>> {
         match *self {}
     }
 }
 
 impl Leaf {
+    /// # Errors
+    ///
+    /// Always.
+    pub(crate) fn reopen(_leaf: &NamedLeaf) -> io::Result<Self> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn name(&self) -> &str {
+        match *self {}
+    }
+
     pub(crate) fn id(&self) -> u64 {
         match *self {}
     }

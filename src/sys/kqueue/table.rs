@@ -12,7 +12,9 @@ use super::signal::is_taken;
 use crate::limit_mark::Pair;
 use crate::sys::system;
 use crate::sys::unix::{current_pid, to_pid};
-use crate::sys::vocabulary::{Condition, Described, Limits, Listed, OwnerIdentity, ProcessFacts};
+use crate::sys::vocabulary::{
+    Condition, Described, Limits, Listed, NamedLeaf, OwnerIdentity, ProcessFacts,
+};
 
 /// What of a command line is kept for a report.
 const REPORTED_LIST: usize = 64 << 10;
@@ -104,6 +106,11 @@ impl ProcessTable {
         });
         let children = families.iter().filter(|one| one.parent == key);
         into.extend(children.map(|one| one.pid));
+    }
+
+    /// There are no cgroups.
+    pub(crate) fn leaves(&self, _pid: u32) -> Vec<NamedLeaf> {
+        Vec::new()
     }
 
     /// Where a process comes from. Hold a pin before, and see that it lives afterwards.

@@ -11,10 +11,12 @@ use std::ffi::OsString;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
+use std::sync::OnceLock;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
 
+use super::cgroup::Mounts;
 use super::facilities::Facilities;
 use super::info;
 use super::parse::{
@@ -24,7 +26,9 @@ use super::pin::Pin;
 use super::procfs::{read_facts, read_file, ticks_per_second};
 use crate::limit_mark::Pair;
 use crate::sys::unix::{current_pid, to_pid};
-use crate::sys::vocabulary::{Described, Environ, Limits, Listed, Parentage, ProcessFacts};
+use crate::sys::vocabulary::{
+    Described, Environ, Limits, Listed, NamedLeaf, Parentage, ProcessFacts,
+};
 
 /// Of a command line, of an environment, of one of the short files.
 const COMMAND_LINE: u64 = 64 << 10;
@@ -43,6 +47,8 @@ pub(crate) struct ProcessTable {
     proc: OwnedFd,
     /// Where the kernel says which number it gave last.
     load: Option<OwnedFd>,
+    /// Read when somebody asks for cgroups.
+    mounts: OnceLock<Mounts>,
 }
 
 impl ProcessTable {
@@ -70,6 +76,7 @@ impl ProcessTable {
         Ok(Self {
             proc,
             load: load.ok(),
+            mounts: OnceLock::new(),
         })
     }
 
@@ -188,6 +195,12 @@ impl ProcessTable {
         let file = openat(&self.proc, format!("{pid}/stat"), flags, Mode::empty())?;
         let user = fstat(&file)?.st_uid;
         described(&read_file(&file, RECORD)?, user)
+    }
+
+    /// The cgroups of sessions that a process is in, by their names, outermost first. None where that cannot be read.
+    pub(crate) fn leaves(&self, pid: u32) -> Vec<NamedLeaf> {
+        let cgroup = self.read(pid, "cgroup", RECORD).unwrap_or_default();
+        self.mounts.get_or_init(Mounts::read).leaves(&cgroup)
     }
 
     /// All that can be read about a process that is pinned, as [`read_process`](super::read_process) reads it. May hang.

@@ -110,6 +110,11 @@ impl Leaf {
         })
     }
 
+    /// The name of its directory.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The number that names this cgroup in this boot.
     pub(crate) fn id(&self) -> u64 {
         self.id

@@ -16,3 +16,4 @@ mod place;
 
 pub(crate) use leaf::Leaf;
 pub(crate) use place::Cgroups;
+pub(super) use place::Mounts;

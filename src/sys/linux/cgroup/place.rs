@@ -4,8 +4,8 @@ use std::ffi::OsString;
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Component, Path, PathBuf};
 use std::sync::Arc;
 
 use rustix::fs::{
@@ -14,13 +14,12 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use super::leaf::{Doors, Leaf, is_writable_by, populated};
-use super::names::LeafName;
-use crate::session::Life;
+use crate::session::{Life, SessionId};
 use crate::sys::linux::facilities::Facilities;
-use crate::sys::linux::parse::{parse_own_cgroup, parse_unified_mounts};
+use crate::sys::linux::parse::{UnifiedMount, parse_own_cgroup, parse_unified_mounts};
 use crate::sys::linux::pin::{Pin, is_gone};
 use crate::sys::linux::table::start_of;
-use crate::sys::vocabulary::OwnerIdentity;
+use crate::sys::vocabulary::{LeafName, NamedLeaf, OwnerIdentity};
 
 /// `CGROUP2_SUPER_MAGIC` of `statfs(2)`.
 const CGROUP2_MAGIC: u64 = 0x6367_7270;
@@ -31,6 +30,7 @@ pub(crate) struct Cgroups {
     directory: Arc<OwnedFd>,
     path: PathBuf,
     owner: OwnerIdentity,
+    owner_name: String,
     registry: u64,
     /// Whoever may write to one of these may move a process from a leaf to somewhere else.
     doors: Doors,
@@ -46,7 +46,7 @@ impl Cgroups {
     /// Why they cannot, for people.
     pub(crate) fn find(
         parent: Option<&Path>,
-        owner: OwnerIdentity,
+        (owner, owner_name): (OwnerIdentity, &str),
         registry: u64,
     ) -> Result<Self, String> {
         let path = match parent {
@@ -75,6 +75,7 @@ impl Cgroups {
             directory: Arc::new(directory),
             path,
             owner,
+            owner_name: owner_name.to_owned(),
             registry,
             doors,
         })
@@ -88,7 +89,7 @@ impl Cgroups {
     pub(crate) fn try_out(&self) -> Result<(), String> {
         // No life has this ordinal.
         let leaf = self
-            .leaf(Life(0))
+            .leaf(Life(0), SessionId(0))
             .map_err(|error| format!("cannot make a cgroup in {}: {error}", self.path.display()))?;
         leaf.remove().map_err(|error| {
             format!(
@@ -105,8 +106,9 @@ impl Cgroups {
     ///
     /// Those of `mkdir(2)` and `open(2)`; `ENOENT` before Linux 5.14, which has no `cgroup.kill`; `EAGAIN` for more
     /// cgroups than `cgroup.max.descendants` above allows.
-    pub(crate) fn leaf(&self, life: Life) -> io::Result<Leaf> {
-        let name = LeafName::new(&self.owner, self.registry, life).to_string();
+    pub(crate) fn leaf(&self, life: Life, session: SessionId) -> io::Result<Leaf> {
+        let owner = (&self.owner, self.owner_name.as_str());
+        let name = LeafName::new(owner, self.registry, (life, session)).to_string();
         mkdirat(&self.directory, &name, Mode::from_raw_mode(0o755))?;
         match Leaf::open(Arc::clone(&self.directory), name.clone()) {
             Ok(leaf) => Ok(leaf),
@@ -116,6 +118,25 @@ impl Cgroups {
                 Err(error)
             }
         }
+    }
+
+    /// The leaves of other registries, and whether somebody lives in them.
+    ///
+    /// # Errors
+    ///
+    /// Those of reading the directory.
+    pub(crate) fn others(&self) -> io::Result<Vec<(NamedLeaf, bool)>> {
+        let mut others = Vec::new();
+        for bytes in subdirectories(self.directory.as_fd())? {
+            let name = LeafName::parse(&bytes).filter(|name| name.registry != self.registry);
+            if let Some(name) = name {
+                let bytes = OsString::from_vec(bytes);
+                let lived_in = populated(self.directory.as_fd(), &bytes).unwrap_or(false);
+                let path = self.path.join(&bytes);
+                others.push((NamedLeaf { name, path }, lived_in));
+            }
+        }
+        Ok(others)
     }
 
     /// Removes the leaves that dead owners have left empty. One that still has a process in it is left as it is, and so is
@@ -162,23 +183,74 @@ fn own_cgroup() -> Result<PathBuf, String> {
         |file: &str| std::fs::read(file).map_err(|error| format!("cannot read {file}: {error}"));
     let own = parse_own_cgroup(&read("/proc/self/cgroup")?)
         .ok_or("this program is in no cgroup of version 2")?;
-    let mounts = parse_unified_mounts(&read("/proc/self/mountinfo")?);
-    if mounts.is_empty() {
+    let mounts = Mounts(parse_unified_mounts(&read("/proc/self/mountinfo")?));
+    if mounts.0.is_empty() {
         return Err("no cgroup hierarchy of version 2 is mounted".to_owned());
     }
-    mounts
-        .iter()
-        .find_map(|mount| {
-            // Both are seen from our cgroup namespace. What is above its root begins with "..", and cannot be had.
-            let below = own.strip_prefix(&mount.root).ok()?;
+    mounts.path_of(&own).ok_or_else(|| {
+        format!(
+            "the cgroup {} of this program is not below a mounted hierarchy",
+            own.display()
+        )
+    })
+}
+
+/// Where hierarchies of version 2 are mounted.
+#[derive(Debug)]
+pub(in crate::sys::linux) struct Mounts(Vec<UnifiedMount>);
+
+impl Mounts {
+    /// As of now; none where that cannot be read.
+    pub(in crate::sys::linux) fn read() -> Self {
+        let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
+        Self(parse_unified_mounts(&mounts))
+    }
+
+    /// Where a cgroup is, from how the kernel calls it.
+    fn path_of(&self, cgroup: &Path) -> Option<PathBuf> {
+        // Both are seen from our cgroup namespace. What is above its root begins with "..", and cannot be had.
+        let is_above = |part| matches!(part, Component::ParentDir);
+        if cgroup.components().any(is_above) {
+            return None;
+        }
+        self.0.iter().find_map(|mount| {
+            let below = cgroup.strip_prefix(&mount.root).ok()?;
             Some(mount.point.join(below))
         })
-        .ok_or_else(|| {
-            format!(
-                "the cgroup {} of this program is not below a mounted hierarchy",
-                own.display()
-            )
-        })
+    }
+
+    /// The leaves that a process is in, outermost first, from its `/proc/PID/cgroup`.
+    pub(in crate::sys::linux) fn leaves(&self, cgroup: &[u8]) -> Vec<NamedLeaf> {
+        let Some(path) = parse_own_cgroup(cgroup).and_then(|cgroup| self.path_of(&cgroup)) else {
+            return Vec::new();
+        };
+        let named = |path: &Path| {
+            let name = LeafName::parse(path.file_name()?.as_bytes())?;
+            let path = path.to_owned();
+            Some(NamedLeaf { name, path })
+        };
+        let mut leaves: Vec<_> = path.ancestors().filter_map(named).collect();
+        leaves.reverse();
+        leaves
+    }
+}
+
+impl Leaf {
+    /// Opens one that another registry has made.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if it is gone, `EACCES` if it is not ours to end; `EMFILE`.
+    pub(crate) fn reopen(leaf: &NamedLeaf) -> io::Result<Self> {
+        let parent = leaf.path.parent().ok_or(io::ErrorKind::InvalidInput)?;
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let parent = openat(CWD, parent, flags, Mode::empty())?;
+        let kind = fstatfs(&parent)?;
+        if u64::try_from(kind.f_type).ok() != Some(CGROUP2_MAGIC) {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        Self::open(Arc::new(parent), leaf.name.to_string())
+    }
 }
 
 /// The names of the directories in one.
