@@ -11,8 +11,8 @@ use procession::{
     StopPolicy,
 };
 
-use support::adversary::{await_abandoned, daemon, is_abandoned, lingers, thorough_daemon};
-use support::tree::native;
+use support::adversary::{await_abandoned, comet, daemon, is_abandoned, lingers, thorough_daemon};
+use support::tree::{native, native_tree};
 use support::victim::{Host, builder, bury, clean, name, recover_as, scratch, text, victim};
 use support::{
     Lines, Pinned, Rounds, Works, await_end_of_input, drain, eventually, let_pass, ms, pipe, role,
@@ -44,12 +44,14 @@ fn main() -> ExitCode {
             test!(from_inside_a_pid_namespace_nothing_outside_is_recovered).needs_root(),
             test!(a_host_that_is_killed_at_any_moment_leaves_nothing_that_is_not_found),
             test!(two_hosts_at_once_recover_the_same_dead),
+            test!(a_comet_of_somebody_elses_does_not_keep_a_recovery_open),
             test!(a_host_that_descends_from_the_dead_one_spares_itself_and_its_own),
             test!(ten_thousand_records_are_recovered_in_less_than_a_second),
             test!(recovery_finds_nothing_where_nothing_is),
         ],
         &[
             role_of!(victim),
+            role_of!(comet),
             role_of!(restless),
             role_of!(heir),
             role_of!(heir_inside),
@@ -567,4 +569,18 @@ fn two_hosts_at_once_recover_the_same_dead() {
     eventually("nobody is left", || {
         is_abandoned(host.output.get_mut(), ms(0))
     });
+}
+
+/// Its dead are young orphans, of which the environment cannot be read any more. Their limit can be.
+fn a_comet_of_somebody_elses_does_not_keep_a_recovery_open() {
+    let mut host = Host::start(name(), "-", &["std:lingers"]);
+    host.kill();
+    let other = support::registry();
+    let mut comet = native_tree(&other, 1, "comet", &["leaves"]);
+    comet.await_ready();
+    comet.leader.wait().works();
+    let (_registry, report) = recover_as(name(), "-");
+    clean(&report);
+    host.assert_gone();
+    support::close_with(&other, 1, &StopPolicy::immediate());
 }

@@ -8,7 +8,7 @@ use super::earlier::Testimony;
 use super::kin::{Acquaintance, Kin, acquaintance, is_alive};
 use super::lasting::Lasting;
 use super::{Memory, Prey, Remembered, Scene, nobody, refused};
-use crate::limit_mark::Pair;
+use crate::limit_mark::{self, Pair};
 use crate::machine::{Fate, Passed, Says, Seen, Sighting, Verdict};
 use crate::mark::{self, Mark};
 use crate::reactor::shared::{Core, Shared};
@@ -223,7 +223,7 @@ impl<'a> Round<'a> {
         if let Some(prey) = marked.or(child_of) {
             return self.meet(pid, Hint { prey, ours: false });
         }
-        match self.named(listed) {
+        match self.named(listed, limits) {
             Named::By(prey) => self.meet(pid, Hint { prey, ours: false }),
             _ if is_stray => self.meet_stray(pid),
             Named::NotYet => false,
@@ -253,7 +253,7 @@ impl<'a> Round<'a> {
 
     /// Who has no limit mark may have the variable: where there are no limit marks, and where a member was marked a moment
     /// after its start, and may have started another one before.
-    fn named(&mut self, listed: Listed) -> Named {
+    fn named(&mut self, listed: Listed, limits: Option<Pair>) -> Named {
         let late = |prey: &Prey| prey.hunt.marked_late;
         let marks = self.shared.plan.owner.is_some() || self.testimony.is_some();
         if !marks || !self.scene.prey.iter().any(late) {
@@ -283,7 +283,10 @@ impl<'a> Round<'a> {
         // The dead have no environment. One who has died a moment ago may have left a child.
         if self.table.outline(pid).map_or(true, |now| now.is_zombie) {
             self.passed.calm = false;
-            self.suspect(found.parent);
+            // The dead keep their limit. What another registry has marked is that one's.
+            if !is_marked_by_another(limits) {
+                self.suspect(found.parent);
+            }
             return Named::Nobody;
         }
         // Of a host that died a moment ago there may be one on its way to its exec, which has no variable yet.
@@ -483,5 +486,14 @@ impl<'a> Round<'a> {
         let seen = self.seen(prey);
         seen.marked = true;
         seen.freshly_dead |= fresh;
+    }
+}
+
+/// Whether this is the limit of a process of some other registry: no mark of ours, and not what this program has itself,
+/// which is what a process of ours has until it is marked.
+fn is_marked_by_another(limits: Option<Pair>) -> bool {
+    match (limits, sys::own_limit()) {
+        (Some(limits), Ok(own)) => limit_mark::marks(limits, own),
+        (None, _) | (_, Err(_)) => false,
     }
 }
