@@ -83,6 +83,15 @@ fn assert_removed(leaves: &[PathBuf], report: &RecoveryReport) {
     }
 }
 
+/// A process lets go of its pipes before it leaves its cgroup.
+fn await_empty(leaves: &[PathBuf]) {
+    let is_empty = |leaf: &PathBuf| {
+        let events = fs::read_to_string(leaf.join("cgroup.events")).unwrap_or_default();
+        events.contains("populated 0")
+    };
+    eventually("they are empty", || leaves.iter().all(is_empty));
+}
+
 fn everything_is_ended(registry: &Registry, mut host: Host) {
     let leaves = leaves(&host);
     host.kill();
@@ -139,6 +148,7 @@ fn the_cgroup_of_a_host_that_lives_is_left_alone() {
     assert!((0..4).all(alive), "{report}");
     assert!(leaves.iter().all(|leaf| leaf.exists()), "{report}");
     host.clear_away();
+    await_empty(&leaves);
     drop(contained(name()).build().works());
     assert_removed(&leaves, &report);
 }
@@ -410,6 +420,7 @@ fn a_sweep_leaves_the_members_of_another_hosts_cgroup_alone_while_that_lives() {
     assert_eq!(report.ended(), 1, "\n{report}");
     assert!(pinned.is_dead());
     host.assert_gone();
+    await_empty(&leaves);
     drop(contained(name()).build().works());
     assert!(!leaves[0].exists());
 }
