@@ -2,6 +2,8 @@
 
 use std::collections::HashSet;
 
+use rustix::io::Errno;
+
 use super::Prey;
 use super::round::Round;
 use crate::exit::SessionUsage;
@@ -45,9 +47,12 @@ fn settle_one(leaf: &Leaf, ending: bool, usage: &mut Option<SessionUsage>) -> En
     if leaf.is_removed() {
         return Enclosure::Removed;
     }
-    // What cannot be read is not called empty.
-    if leaf.is_populated().unwrap_or(true) {
-        return Enclosure::Populated;
+    match leaf.is_populated() {
+        Ok(false) => {}
+        // It was removed by another program that recovers the same dead, and so it was empty.
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NODEV) => {}
+        // What cannot be read is not called empty.
+        Ok(true) | Err(_) => return Enclosure::Populated,
     }
     if !ending {
         return Enclosure::Empty;
