@@ -153,8 +153,7 @@ impl Host {
         let parts = what.split(|what| *what == "then");
         for (at, part) in parts.enumerate() {
             if at > 0 {
-                let input = host.child.stdin.as_mut().expect("it is a pipe");
-                input.write_all(b"\n").expect("it waits for it");
+                host.proceed();
             }
             let programs = part.iter().filter(|what| what.contains(':')).count();
             host.await_up(host.pids.len() + programs);
@@ -203,6 +202,12 @@ impl Host {
                 pid => self.pids.push(pid.parse().expect("a role says its pid")),
             }
         }
+    }
+
+    /// Lets it go on behind its `then`.
+    pub(crate) fn proceed(&mut self) {
+        let input = self.child.stdin.as_mut().expect("it is a pipe");
+        input.write_all(b"\n").expect("it waits for it");
     }
 
     /// The one that said its pid as this many after the first.

@@ -117,6 +117,7 @@ impl Host {
         self.input(Input::Opened(Opened {
             earlier: Vec::new(),
             since: None,
+            enclosed: false,
             session,
             life,
             label: Some(Arc::from("a session with a name")),

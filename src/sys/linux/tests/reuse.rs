@@ -88,3 +88,85 @@ fn the_list_tells_a_process_from_the_next_with_its_number() {
     assert!(theirs.is_some());
     assert_ne!(theirs, alive);
 }
+
+/// A file handle of pidfs, as `name_to_handle_at(2)` fills it in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(C)]
+struct Handle {
+    bytes: u32,
+    kind: i32,
+    id: [u8; 8],
+}
+
+/// `FD_PIDFS_ROOT` (6.17).
+const PIDFS_ROOT: i32 = -10002;
+
+/// The handle of a pidfd; `None` before Linux 6.14.
+#[expect(unsafe_code, reason = "rustix has no such call")]
+fn handle_of(pin: &Pin) -> Option<Handle> {
+    use std::os::fd::AsRawFd as _;
+    let mut handle = Handle {
+        bytes: 8,
+        kind: 0,
+        id: [0; 8],
+    };
+    let mut mount = 0;
+    let (fd, of) = (pin.fd().as_raw_fd(), (&raw mut handle).cast());
+    // SAFETY: the path is empty and ends, and the handle has room for as many bytes as it says.
+    let answer = unsafe {
+        libc::name_to_handle_at(fd, c"".as_ptr(), of, &raw mut mount, libc::AT_EMPTY_PATH)
+    };
+    (answer == 0).then_some(handle)
+}
+
+/// Opens the process that a handle means, by its inode.
+#[expect(unsafe_code, reason = "rustix has no such call")]
+fn open_handle(mut handle: Handle) -> std::io::Result<u64> {
+    use std::os::fd::{FromRawFd as _, OwnedFd};
+    // SAFETY: the handle is whole, and is only read.
+    let fd = unsafe { libc::open_by_handle_at(PIDFS_ROOT, (&raw mut handle).cast(), 0) };
+    if fd < 0 {
+        return Err(std::io::Error::last_os_error());
+    }
+    // SAFETY: the kernel has just handed it out.
+    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    Ok(rustix::fs::fstat(&fd)?.st_ino)
+}
+
+/// Why none is written down: where there are handles it is known from the inode, and opens nobody but whom number and
+/// inode together open.
+#[test]
+fn a_pidfs_handle_is_the_inode_and_never_opens_a_stranger_on_the_number() {
+    if !is_root() || !facilities().pidfs {
+        return;
+    }
+    let mut old = Actor::leader("read line");
+    let pin = old.pin();
+    let inode = pin.identity().inode.unwrap();
+    let Some(handle) = handle_of(&pin) else {
+        return;
+    };
+    assert_eq!((handle.bytes, u64::from_ne_bytes(handle.id)), (8, inode));
+    match open_handle(handle) {
+        Ok(opened) => assert_eq!(opened, inode),
+        // EBADF: there is no such root before 6.17.
+        Err(error) if error.raw_os_error() == Some(libc::EBADF) => return,
+        Err(error) => panic!("{error}"),
+    }
+    old.hang_up();
+    until_dead(&pin);
+    // As by its number: a zombie is there.
+    assert_eq!(open_handle(handle).unwrap(), inode);
+    old.steal_status();
+    let stale = |handle| open_handle(handle).unwrap_err().raw_os_error();
+    assert_eq!(
+        stale(handle),
+        Some(libc::ESTALE),
+        "the pin holds nothing up"
+    );
+    let Some(stranger) = with_pid(pin.pid(), || Actor::leader("read line")) else {
+        return;
+    };
+    assert_eq!(stale(handle), Some(libc::ESTALE));
+    assert_ne!(stranger.pin().identity().inode, Some(inode));
+}
