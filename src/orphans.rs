@@ -165,8 +165,9 @@ impl Registry {
     /// if this program may do that. What is taken over lives in sessions of the numbers that it had, until they are ended.
     ///
     /// It blocks: a pass over all processes takes some ten milliseconds where there are thousands, and an end takes what
-    /// its policy says. It runs on this thread, and reads the environment of every process, which waits for one whose
-    /// memory is locked by the kernel. Call it before the first spawn, or at any other time.
+    /// its policy says. It reads the environment of every process. One whose memory is locked in the kernel, so that
+    /// reading about it does not return, is given up after two seconds: it is left alone and listed, unless the ledger says
+    /// that it is ours. Call it before the first spawn, or at any other time.
     ///
     /// # Errors
     ///

@@ -12,6 +12,7 @@
 mod judge;
 mod leaves;
 mod owner;
+mod reader;
 mod scan;
 
 use std::collections::HashSet;
@@ -19,6 +20,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 pub(crate) use self::owner::{Doubt, OwnerFate, Owners};
+use self::reader::Reader;
 pub(crate) use self::scan::Held;
 use self::scan::{Heirloom, Origin, Scan, Scanned, by_origin};
 use crate::builder::clear_leftovers;
@@ -60,6 +62,7 @@ pub(crate) fn recover(shared: &Arc<Shared>, policy: RecoveryPolicy) -> Result<Re
         shared,
         runs: earlier_runs(shared),
         parts: RecoveryParts::default(),
+        reader: Reader::default(),
         untidy: HashSet::new(),
     };
     for round in 0..ROUNDS {
@@ -87,6 +90,7 @@ struct Recovery<'a> {
     shared: &'a Arc<Shared>,
     runs: Vec<(u64, Run)>,
     parts: RecoveryParts,
+    reader: Reader,
     /// Registries of which something may be left.
     untidy: HashSet<u64>,
 }
@@ -97,13 +101,14 @@ fn earlier_runs(shared: &Shared) -> Vec<(u64, Run)> {
 }
 
 impl Recovery<'_> {
-    fn scan(&self) -> Result<Scanned> {
+    fn scan(&mut self) -> Result<Scanned> {
         let held = self.shared.read(OPERATION, |_, watchlist| Held {
             pids: watchlist.pids(),
             detached: watchlist.detached(),
         })?;
-        let table = ProcessTable::open().map_err(system)?;
-        let scan = Scan::new(self.shared, &table, &self.runs, held).map_err(system)?;
+        let table = Arc::new(ProcessTable::open().map_err(system)?);
+        let reading = (&table, &mut self.reader);
+        let scan = Scan::new(self.shared, reading, &self.runs, held).map_err(system)?;
         let mut scanned = scan.run().map_err(system)?;
         // From here on no pass takes them.
         let detached = std::mem::take(&mut scanned.detached);

@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use super::judge::Judged;
 use super::owner::{OwnerFate, Owners};
+use super::reader::{Hangs, Reader};
 use crate::earlier::Earlier;
 use crate::ledger::{Identity, Run};
 use crate::limit_mark::{LimitMark, Pair};
@@ -79,7 +80,8 @@ pub(crate) struct Held {
 /// One scan.
 pub(super) struct Scan<'a> {
     pub(super) shared: &'a Shared,
-    pub(super) table: &'a ProcessTable,
+    pub(super) table: &'a Arc<ProcessTable>,
+    reader: &'a mut Reader,
     pub(super) runs: &'a [(u64, Run)],
     pub(super) held: Held,
     own: OwnerIdentity,
@@ -92,6 +94,8 @@ pub(super) struct Scan<'a> {
     pub(super) others: HashSet<u64>,
     /// Who has nothing but its limit.
     pub(super) limited: Vec<(Pin, Described, Pair)>,
+    /// Of whom it cannot be told whose they are.
+    unreadable: Vec<Pin>,
     /// The cgroups of sessions that were met, and who is in one.
     pub(super) leaves: BTreeMap<PathBuf, LeafName>,
     pub(super) housed: HashSet<u32>,
@@ -101,7 +105,7 @@ pub(super) struct Scan<'a> {
 impl<'a> Scan<'a> {
     pub(super) fn new(
         shared: &'a Shared,
-        table: &'a ProcessTable,
+        (table, reader): (&'a Arc<ProcessTable>, &'a mut Reader),
         runs: &'a [(u64, Run)],
         held: Held,
     ) -> io::Result<Self> {
@@ -110,6 +114,7 @@ impl<'a> Scan<'a> {
         Ok(Self {
             shared,
             table,
+            reader,
             runs,
             held,
             own,
@@ -119,6 +124,7 @@ impl<'a> Scan<'a> {
             kin_groups,
             others: HashSet::new(),
             limited: Vec::new(),
+            unreadable: Vec::new(),
             leaves: BTreeMap::new(),
             housed: HashSet::new(),
             scanned: Scanned::default(),
@@ -139,6 +145,7 @@ impl<'a> Scan<'a> {
             }
         }
         self.judge_limited();
+        self.list_unreadable();
         self.spare();
         self.claim_leaves();
         Ok(self.scanned)
@@ -256,8 +263,12 @@ impl<'a> Scan<'a> {
             Limits::Refused => self.table.limits_by_file(pid),
             limits @ (Limits::Read(_) | Limits::Gone) => limits,
         };
-        let tokens = self.tokens(pid);
         let leaves = self.table.leaves(pid);
+        let Ok(tokens) = self.tokens(pid) else {
+            self.note_housed(pid, &leaves);
+            self.unreadable.push(pin);
+            return Ok(());
+        };
         let limit = match limit {
             Limits::Read(limit) if LimitMark::is_any(limit) => Some(limit),
             Limits::Read(_) | Limits::Refused | Limits::Gone => None,
@@ -282,10 +293,12 @@ impl<'a> Scan<'a> {
         self.take((pin, described), judged, limit)
     }
 
-    fn tokens(&self, pid: u32) -> Vec<Token> {
-        let value = self.table.variable(pid, mark::VARIABLE);
+    fn tokens(&mut self, pid: u32) -> std::result::Result<Vec<Token>, Hangs> {
+        let table = Arc::clone(self.table);
+        let read = move || table.variable(pid, mark::VARIABLE);
+        let value = self.reader.ask(pid, read)?;
         let mark = value.map(|value| Mark::parse(value.as_bytes()));
-        mark.iter().flat_map(Mark::tokens).cloned().collect()
+        Ok(mark.iter().flat_map(Mark::tokens).cloned().collect())
     }
 
     /// What was found of a process.
@@ -314,6 +327,18 @@ impl<'a> Scan<'a> {
 
     // ---- what is kept
 
+    /// Those of whom the ledger does not know that they are ours: they may be of somebody who lives, whatever else speaks
+    /// for it.
+    fn list_unreadable(&mut self) {
+        for pin in std::mem::take(&mut self.unreadable) {
+            if self.of_pid(pin.pid()).is_none() {
+                let all = self.scanned.estates.keys();
+                self.scanned.unsettled.extend(all);
+                self.leave_alone(&pin, WhyLeftAlone::Hangs);
+            }
+        }
+    }
+
     /// Leaves those alone that the host wants to be left alone. It is not asked about what was spawned, as far as that is
     /// known.
     fn spare(&mut self) {
@@ -338,7 +363,7 @@ impl<'a> Scan<'a> {
         described: Described,
         (origin, evidence, noted): (Origin, Evidence, Option<ProcessId>),
     ) -> io::Result<()> {
-        let Some(process) = read(&pin) else {
+        let Some(process) = self.read(&pin) else {
             return Ok(());
         };
         self.scanned.found.push(Heirloom {
@@ -353,9 +378,22 @@ impl<'a> Scan<'a> {
     }
 
     pub(super) fn leave_alone(&mut self, pin: &Pin, why: WhyLeftAlone) {
-        if let Some(process) = read(pin) {
+        if let Some(process) = self.read(pin) {
             self.scanned.left_alone.push((process, why));
         }
+    }
+
+    /// What is shown of a process, if it is alive.
+    fn read(&mut self, pin: &Pin) -> Option<SystemProcess> {
+        let pid = pin.pid();
+        let process = match self.reader.ask(pid, move || sys::read_process(pid)) {
+            Ok(read) => SystemProcess::new(pid, read.ok()?, None),
+            Err(Hangs) => {
+                let name = self.table.describe(pid).ok()?.name;
+                SystemProcess::from_parts(pid, vec![name])
+            }
+        };
+        matches!(pin.is_dead(), Ok(false)).then_some(process)
     }
 }
 
@@ -379,12 +417,6 @@ pub(super) fn earlier(registry: u64, estate: &Estate) -> Earlier {
         life: None,
         last_life: estate.last_life,
     }
-}
-
-/// What is shown of a process, if it is alive.
-fn read(pin: &Pin) -> Option<SystemProcess> {
-    let read = sys::read_process(pin.pid()).ok()?;
-    matches!(pin.is_dead(), Ok(false)).then(|| SystemProcess::new(pin.pid(), read, None))
 }
 
 /// This process, all that it descends from, the first, and the groups of these.

@@ -98,6 +98,8 @@ pub(crate) enum WhyLeftAlone {
     Doubt(Doubt),
     /// The host has said that such are left alone.
     Spared,
+    /// Reading about it does not return.
+    Hangs,
     /// It has a limit mark, and nothing says whose.
     LimitAlone,
     /// It has the limit mark of a dead owner, and does not look like one that has it from there.
@@ -111,6 +113,7 @@ impl fmt::Display for WhyLeftAlone {
             Self::OwnerLives { pid } => write!(f, "a program inside has it that lives, pid {pid}"),
             Self::Doubt(doubt) => doubt.fmt(f),
             Self::Spared => f.write_str("it is spared"),
+            Self::Hangs => f.write_str("reading about it hangs"),
             Self::LimitAlone => f.write_str("it has a limit mark, and nothing says whose"),
             Self::Claim => f.write_str("it has a dead owner's limit mark, and nothing else of it"),
         }
