@@ -63,8 +63,9 @@
 //!   `an_attached_processs_group_is_never_signalled`, `the_hosts_own_group_is_never_signalled`
 //! * `tests/tree_hostile.rs`: `a_framed_orphan_of_pid_1_that_was_there_before_lives`, `a_framed_family_of_strangers_lives`,
 //!   `a_member_in_the_group_of_a_stranger_is_ended_and_the_group_is_not`
-//! * `tests/recovery.rs`: `a_reused_number_is_not_the_owner`
-//! * `tests/sweep.rs`: `a_rule_for_everything_matches_neither_host_nor_ancestors_nor_what_is_registered`
+//! * `tests/recovery_identity.rs`: `a_reused_number_is_not_the_owner`,
+//!   `a_reused_number_is_not_the_process_that_was_written_down`
+//! * `tests/sweep_owners.rs`: `a_rule_for_everything_matches_neither_host_nor_ancestors_nor_what_is_registered`
 //! * `src/sys/linux/tests/reuse.rs`: `a_stranger_with_a_reused_number_is_neither_signalled_nor_taken_for_the_old_one`
 //! * `src/sys/linux/tests/signals.rs`: `init_and_this_process_are_refused_alone_and_as_a_group`,
 //!   `the_group_that_this_process_is_in_is_refused_and_its_leader_alone_is_not`

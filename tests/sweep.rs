@@ -5,25 +5,23 @@
 
 mod support;
 
-use std::collections::HashSet;
 use std::fs::File;
-use std::process::{Child, ChildStdin, ExitCode, Stdio};
+use std::process::{ExitCode, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use procession::{
-    Containment, ErrorKind, EventKind, EventMask, LeftAloneReason, Limits, OrphanFate, OrphanRule,
-    ReaperOptions, Reason, Registry, Rung, Signal, SpawnOptions, StopPolicy, SurvivalCause,
-    SweepReport, SystemProcess,
+    ErrorKind, EventKind, EventMask, LeftAloneReason, Limits, OrphanFate, OrphanRule,
+    ReaperOptions, Reason, Registry, Rung, Signal, StopPolicy, SurvivalCause,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use support::adversary::{daemon, is_abandoned};
+use support::adversary::is_abandoned;
+use support::orphans::{Orphan, abandoned, end, leaves, of_role, orphan, pids, reason_for};
 use support::{
-    LONG_ENOUGH, Lines, Pinned, TOKEN, Works, argument, await_end_of_input, clean, drain,
-    eventually, host, ms, now, pipe, registry, role, role_of, say, start, status_field,
-    take_in_orphans, test,
+    LONG_ENOUGH, Lines, Works, argument, drain, host, ms, now, pipe, registry, role, role_of, say,
+    start, test,
 };
 
 fn main() -> ExitCode {
@@ -37,13 +35,6 @@ fn main() -> ExitCode {
             test!(a_hundred_stubborn_orphans_take_one_grace),
             test!(only_confirmed_deaths_are_counted),
             test!(a_dry_run_says_what_would_be_ended_and_why),
-            test!(a_rule_for_everything_matches_neither_host_nor_ancestors_nor_what_is_registered),
-            test!(other_users_are_left_alone_unless_it_is_said).needs_root(),
-            test!(what_a_living_session_has_started_is_left_alone),
-            test!(what_a_session_left_that_is_over_is_an_orphan),
-            test!(the_processes_of_another_host_are_orphans_once_that_is_dead),
-            test!(an_orphan_under_a_subreaper_is_found),
-            test!(the_first_process_of_a_container_has_children_that_are_no_orphans).needs_root(),
             test!(a_predicate_that_panics_matches_nobody_and_is_told),
             test!(a_predicate_that_blocks_is_left_behind_and_the_sweep_goes_on),
             test!(a_predicate_can_call_back_into_the_registry),
@@ -53,36 +44,10 @@ fn main() -> ExitCode {
             test!(two_sweeps_at_once_end_each_orphan_once),
             test!(a_reaper_sweeps_in_each_pass),
             test!(a_reaper_leaves_a_sweep_of_the_hosts_to_itself),
-            test!(the_trial_for_who_takes_in_orphans_leaves_nothing),
             test!(after_a_shutdown_there_is_no_sweep),
         ],
-        &[
-            role_of!(leaves),
-            role_of!(leaves_many),
-            role_of!(other_host),
-            role_of!(subreaper),
-            role_of!(first_process),
-            role_of!(sweeper),
-            role_of!(daemon),
-        ],
+        &[role_of!(leaves), role_of!(leaves_many)],
     )
-}
-
-// ---- roles
-
-/// Starts another role, says its pid when that is ready, and exits: it is an orphan then.
-#[expect(
-    clippy::zombie_processes,
-    reason = "it outlives the role that starts it, on purpose"
-)]
-fn leaves() {
-    let mut command = role(&argument(0));
-    command.args(std::env::args().skip(3));
-    command.stdin(Stdio::inherit()).stdout(Stdio::piped());
-    let mut child = command.spawn().expect("a role can be started");
-    Lines::new(child.stdout.take().expect("its output is a pipe")).expect("ready");
-    say("ready");
-    say(child.id());
 }
 
 /// Copies itself so many times, with its long command line, and exits.
@@ -95,141 +60,6 @@ fn leaves_many() {
         }
     }
     say("ready");
-}
-
-/// A host with a registry of its own: starts a daemon in session 5, says its pid, and stays.
-fn other_host() {
-    let registry = registry();
-    let (output, writer) = pipe();
-    let mut command = role("daemon");
-    command.arg("leaves").stdout(Stdio::from(writer));
-    registry.spawn(5, &mut command).works();
-    drop(command);
-    let mut lines = Lines::new(output);
-    lines.expect("ready");
-    say("ready");
-    say(lines.line());
-    await_end_of_input();
-}
-
-/// Takes in orphans, has one, and starts a host that sweeps. Says what that says.
-fn subreaper() {
-    take_in_orphans();
-    let (mut child, control, mut lines) = host(role("leaves").arg("obedient"));
-    let orphan = lines.number();
-    child.wait().expect("it is our child");
-    let parent = status_field(orphan, "PPid").expect("it lives");
-    assert_eq!(parent, std::process::id().to_string());
-    let (mut child, sweeper, mut lines) = host(&mut role("sweeper"));
-    say("ready");
-    say(orphan);
-    for _ in 0..2 {
-        say(lines.line());
-    }
-    drop((sweeper, control));
-    child.wait().expect("it is our child");
-    await_end_of_input();
-}
-
-/// The first process of a pid namespace, with a session, a child of its own, and an orphan that came to it.
-fn first_process() {
-    assert_eq!(std::process::id(), 1);
-    let registry = registry();
-    let (member, _lines) = start(&registry, 1, &mut role("obedient"));
-    let (mut child, control, _its_lines) = host(&mut role("obedient"));
-    let (mut gone, _orphans, mut lines) = host(role("leaves").arg("obedient"));
-    let orphan = lines.number();
-    gone.wait().expect("it is our child");
-    assert_eq!(status_field(orphan, "PPid").as_deref(), Some("1"));
-    let report = registry.sweep(&abandoned("obedient")).works();
-    say("ready");
-    say(report.found());
-    say(registry
-        .sweep(&of_role("obedient").dry_run())
-        .works()
-        .found());
-    say(u32::from(member.try_wait().works().is_none()));
-    say(u32::from(child.try_wait().expect("our child").is_none()));
-    drop(control);
-    drop(registry);
-}
-
-/// A host that sweeps for abandoned obedient processes, and says how many it has found and ended.
-fn sweeper() {
-    let registry = registry();
-    let report = registry.sweep(&abandoned("obedient")).works();
-    say("ready");
-    say(report.found());
-    say(report.ended());
-}
-
-// ---- rules and orphans
-
-/// Whether a process is of this test, in this role.
-fn is_in_role(process: &SystemProcess, name: &str) -> bool {
-    let token = std::env::var_os(TOKEN).expect("a test has a token");
-    let role = format!("role:{name}");
-    process.args().get(1).is_some_and(|arg| *arg == *role) && process.env(TOKEN) == Some(token)
-}
-
-fn of_role(name: &'static str) -> OrphanRule {
-    OrphanRule::matching(name, move |process| is_in_role(process, name))
-}
-
-fn abandoned(name: &'static str) -> OrphanRule {
-    OrphanRule::reparented().and(of_role(name))
-}
-
-/// A process whose parent has gone.
-struct Orphan {
-    pinned: Pinned,
-    pid: u32,
-    /// What its input is connected to.
-    _control: ChildStdin,
-}
-
-fn orphan(name: &str, args: &[&str]) -> Orphan {
-    let (mut child, control, mut lines) = host(role("leaves").arg(name).args(args));
-    let pid = lines.number();
-    child.wait().expect("it is our child");
-    let pinned = Pinned::open(pid).expect("it lives");
-    Orphan {
-        pinned,
-        pid,
-        _control: control,
-    }
-}
-
-impl Orphan {
-    fn is_dead(&self) -> bool {
-        self.pinned.is_dead()
-    }
-
-    /// Ends it, for a test that was to leave it alone.
-    #[track_caller]
-    fn end(self) {
-        assert!(!self.is_dead(), "it was to be left alone");
-        self.pinned.kill();
-        assert!(self.pinned.dies_within(LONG_ENOUGH));
-    }
-}
-
-fn pids(report: &SweepReport) -> Vec<u32> {
-    let orphans = report.orphans().iter();
-    orphans.map(|orphan| orphan.process().pid()).collect()
-}
-
-#[track_caller]
-fn reason_for(report: &SweepReport, pid: u32) -> LeftAloneReason {
-    let left = report.left_alone().iter().find(|left| left.pid == pid);
-    left.unwrap_or_else(|| panic!("{pid} is not listed:\n{report}"))
-        .reason
-}
-
-fn end(mut child: Child) {
-    // It may have ended by itself.
-    child.kill().ok();
-    child.wait().expect("it is our child");
 }
 
 // ---- tests
@@ -368,136 +198,6 @@ fn a_dry_run_says_what_would_be_ended_and_why() {
     );
     assert!(drain(&events).is_empty() && report.sessions().is_empty());
     orphan.end();
-}
-
-fn a_rule_for_everything_matches_neither_host_nor_ancestors_nor_what_is_registered() {
-    let registry = registry();
-    let (member, _lines) = start(&registry, 1, &mut role("obedient"));
-    let (stranger, _input, _its_lines) = host(&mut role("obedient"));
-    let everything = OrphanRule::matching("everything", |_| true).any_user();
-    let report = registry.sweep(&everything.dry_run()).works();
-    let all: HashSet<u32> = pids(&report).into_iter().collect();
-    assert!(all.contains(&stranger.id()), "\n{report}");
-    assert!(!all.contains(&member.pid()) && !all.contains(&1));
-    let mut ancestor = std::process::id();
-    while ancestor != 0 {
-        assert!(!all.contains(&ancestor), "{ancestor}\n{report}");
-        let parent = status_field(ancestor, "PPid").expect("it lives");
-        ancestor = parent.parse().expect("a pid");
-    }
-    for orphan in report.orphans() {
-        let process = orphan.process();
-        // The kernel's own have neither; and what has changed its user is somebody's all the same.
-        assert!(
-            !process.args().is_empty() || process.exe().is_some() || process.parent().is_some(),
-            "{process:?}"
-        );
-        assert_ne!(process.parent(), Some(2), "{process:?}");
-    }
-    assert!(report.looked_at() >= report.found());
-    end(stranger);
-}
-
-fn other_users_are_left_alone_unless_it_is_said() {
-    let registry = registry();
-    let other = orphan("changes-user", &["65534"]);
-    let rule = abandoned("changes-user");
-    let report = registry.sweep(&rule).works();
-    assert_eq!(report.found(), 0, "\n{report}");
-    assert!(!other.is_dead());
-    let policy = StopPolicy::immediate();
-    let report = registry.sweep(&rule.any_user().stop_policy(policy)).works();
-    assert_eq!(pids(&report), [other.pid], "\n{report}");
-    assert_eq!(report.orphans()[0].process().user(), 65534);
-    assert!(other.is_dead());
-}
-
-/// A daemon in a session of this registry.
-fn with_a_daemon(registry: &Registry, options: &SpawnOptions) -> (Pinned, u32, File) {
-    let (output, writer) = pipe();
-    let mut command = role("daemon");
-    command.arg("leaves").stdout(Stdio::from(writer));
-    let leader = registry.spawn_with(5, &mut command, options).works();
-    drop(command);
-    let mut lines = Lines::new(output.try_clone().expect("a descriptor"));
-    lines.expect("ready");
-    let pid = lines.number();
-    leader.wait().works();
-    (Pinned::open(pid).expect("it lives"), pid, output)
-}
-
-fn what_a_living_session_has_started_is_left_alone() {
-    let registry = registry();
-    let (daemon, pid, mut output) = with_a_daemon(&registry, &SpawnOptions::new());
-    let report = registry.sweep(&abandoned("daemon")).works();
-    assert_eq!(report.found(), 0, "\n{report}");
-    let reason = reason_for(&report, pid);
-    assert_eq!(reason, LeftAloneReason::InSession(5.into()));
-    assert!(!daemon.is_dead());
-    drop(clean(registry.end_session(5).works()));
-    assert!(is_abandoned(&mut output, LONG_ENOUGH));
-}
-
-fn what_a_session_left_that_is_over_is_an_orphan() {
-    let registry = registry();
-    // Whose descendants are no members.
-    let options = SpawnOptions::new().containment(Containment::Leader);
-    let (daemon, pid, mut output) = with_a_daemon(&registry, &options);
-    let report = registry.sweep(&abandoned("daemon")).works();
-    let reason = reason_for(&report, pid);
-    assert_eq!(reason, LeftAloneReason::InSession(5.into()));
-    drop(clean(registry.end_session(5).works()));
-    assert!(!daemon.is_dead());
-    let report = registry.sweep(&abandoned("daemon")).works();
-    assert_eq!((report.found(), report.ended()), (1, 1), "\n{report}");
-    assert!(daemon.is_dead() && is_abandoned(&mut output, LONG_ENOUGH));
-}
-
-fn the_processes_of_another_host_are_orphans_once_that_is_dead() {
-    let registry = registry();
-    let (mut other, _input, mut lines) = host(&mut role("other_host"));
-    let pid = lines.number();
-    let daemon = Pinned::open(pid).expect("it lives");
-    let report = registry.sweep(&abandoned("daemon")).works();
-    assert_eq!(report.found(), 0, "\n{report}");
-    let reason = reason_for(&report, pid);
-    assert_eq!(reason, LeftAloneReason::OwnerLives { pid: other.id() });
-    assert!(!daemon.is_dead());
-    // Dead, and a zombie until it is waited for.
-    other.kill().expect("it is our child");
-    eventually("it is dead", || support::state(other.id()) == Some('Z'));
-    let report = registry.sweep(&abandoned("daemon")).works();
-    assert_eq!((report.found(), report.ended()), (1, 1), "\n{report}");
-    assert!(daemon.is_dead());
-    other.wait().expect("it is our child");
-}
-
-/// The predecessor looked for a parent with the number 1, and missed these.
-fn an_orphan_under_a_subreaper_is_found() {
-    let (mut reaper, control, mut lines) = host(&mut role("subreaper"));
-    let orphan = lines.number();
-    let pinned = Pinned::open(orphan);
-    assert_eq!((lines.number(), lines.number()), (1, 1));
-    assert!(pinned.is_err() || pinned.is_ok_and(|pinned| pinned.is_dead()));
-    drop(control);
-    reaper.wait().expect("it is our child");
-}
-
-/// The predecessor ended its own active sessions where it was pid 1.
-fn the_first_process_of_a_container_has_children_that_are_no_orphans() {
-    let own = std::env::current_exe().expect("an executable has a path");
-    let mut command = std::process::Command::new("unshare");
-    command.args(["--pid", "--fork", "--mount-proc", "--kill-child"]);
-    let (mut container, control, mut lines) = host(command.arg(own).arg("role:first_process"));
-    assert_eq!(lines.number(), 0, "reparented, as far as it can be told");
-    assert_eq!(
-        lines.number(),
-        2,
-        "the child and the orphan, by a rule that asks for less"
-    );
-    assert_eq!((lines.number(), lines.number()), (1, 1), "both live");
-    drop(control);
-    container.wait().expect("it is our child");
 }
 
 fn a_predicate_that_panics_matches_nobody_and_is_told() {
@@ -690,16 +390,6 @@ fn a_reaper_leaves_a_sweep_of_the_hosts_to_itself() {
     assert!(report.took() >= ms(300), "\n{report}");
     assert_eq!(report.sessions()[0].reason(), Reason::Host);
     assert!(orphan.is_dead());
-}
-
-fn the_trial_for_who_takes_in_orphans_leaves_nothing() {
-    let registry = registry();
-    let nobody = OrphanRule::matching("nobody", |_| false);
-    for _ in 0..20 {
-        let report = registry.sweep(&nobody).works();
-        assert_eq!(report.found(), 0);
-    }
-    assert_eq!(support::children(), [0; 0]);
 }
 
 fn after_a_shutdown_there_is_no_sweep() {

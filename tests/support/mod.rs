@@ -32,10 +32,12 @@
 pub(crate) mod adversary;
 mod harness;
 mod leak;
+pub(crate) mod orphans;
 mod pipes;
 mod platform;
 mod programs;
 mod raw;
+pub(crate) mod reaping;
 mod reports;
 mod roles;
 mod scratch;
