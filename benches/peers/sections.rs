@@ -5,6 +5,7 @@ use std::time::Duration;
 use benches::kids::Idlers;
 use benches::stats::Samples;
 use benches::table::{Table, Target, micros, millis};
+use benches::ways::sweep::find_psutil;
 use benches::worker::{Measured, Spec, Worker, measure};
 use benches::{Outcome, procfs};
 
@@ -446,7 +447,7 @@ pub(super) fn sweep(run: &Run) -> Outcome<Vec<Target>> {
     for _ in 0..PROCESSES {
         crowd.push(idlers.child_of(run.child)?.command().spawn()?);
     }
-    let specs = [
+    let mut specs = [
         "sweep/read-stat",
         "sweep/procession-reparented",
         "sweep/read-all",
@@ -454,7 +455,13 @@ pub(super) fn sweep(run: &Run) -> Outcome<Vec<Target>> {
         "sweep/ps",
         "sweep/sysinfo",
     ]
-    .map(|way| Spec::among(way, PROCESSES));
+    .map(|way| Spec::among(way, PROCESSES))
+    .to_vec();
+    // Not every machine has it.
+    let psutil = find_psutil();
+    if psutil.is_ok() {
+        specs.push(Spec::among("sweep/psutil", PROCESSES));
+    }
     let measured = measure(&specs, 8 * run.rounds, run.child);
     drop(idlers);
     for mut child in crowd {
@@ -462,10 +469,14 @@ pub(super) fn sweep(run: &Run) -> Outcome<Vec<Target>> {
     }
     let measured = measured?;
     run.show("sweep over 5,000", &specs, &measured, 2, millis);
-    let [stat, reparented, all, ours, ps, sysinfo] = measured.samples.as_slice() else {
+    if let Err(why) = psutil {
+        println!("psutil: skipped, {why}\n");
+    }
+    let [stat, reparented, all, ours, ps, sysinfo, psutil @ ..] = measured.samples.as_slice()
+    else {
         return Err("no samples".into());
     };
-    Ok(vec![
+    let mut targets = vec![
         times(
             "a sweep of the reparented, over reading what it needs",
             medians(reparented, stat),
@@ -478,5 +489,11 @@ pub(super) fn sweep(run: &Run) -> Outcome<Vec<Target>> {
         ),
         times("a sweep of all, over ps", medians(ours, ps), 1.0),
         times("a sweep of all, over sysinfo", medians(ours, sysinfo), 1.0),
-    ])
+    ];
+    let psutil = psutil.iter();
+    targets.extend(psutil.map(|psutil| {
+        let over = medians(ours, psutil);
+        times("a sweep of all, over psutil", over, 1.0)
+    }));
+    Ok(targets)
 }

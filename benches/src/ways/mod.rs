@@ -5,7 +5,7 @@ mod grace;
 mod kill_all;
 mod launch;
 mod spawn;
-mod sweep;
+pub mod sweep;
 pub mod tree;
 mod wait;
 mod watch;
