@@ -183,6 +183,10 @@
 //!   `a_host_that_is_killed_at_any_moment_leaves_nothing_that_is_not_found`, `a_host_that_lives_keeps_its_own`,
 //!   `a_limit_mark_of_which_nothing_says_whose_it_is_is_left_alone`,
 //!   `what_was_detached_is_left_alone_by_ends_and_by_recovery`
+//! * `tests/recovery_lives.rs`: `what_two_lives_of_a_number_left_is_ended_and_told_apart`
+//! * `tests/linux/recovery_tiers.rs`: `what_a_killed_host_left_in_cgroups_is_ended_and_they_are_removed`,
+//!   `a_contained_host_killed_at_any_moment_leaves_nothing`, `what_a_killed_subreaper_left_is_known_by_its_marks`
+//! * `tests/linux/hanging.rs`: `what_a_dead_host_left_and_cannot_be_read_is_ended_by_the_ledger_alone`
 //! * `tests/launching.rs`: `the_parents_death_is_the_childs`, `the_end_of_the_calling_thread_is_not_the_parents_death`
 //! * `tests/linux/tree_cgroup.rs`: `what_a_dead_host_left_empty_is_removed_and_a_living_ones_is_not`
 //! * `tests/examples.rs`: `agent_host_ends_what_it_left_when_it_was_killed`

@@ -458,7 +458,12 @@
 //! * [`RecoveryPolicy::Adopt`] takes over instead: the sessions come back under their numbers, without pipes. That suits a
 //!   host that restarts itself and whose children do not talk to it.
 //! * What [`left_alone`](RecoveryReport::left_alone) lists is for a person to look at.
-//! * A cgroup that the dead host has left empty is removed by the next registry with the tier `Cgroup` and the same parent.
+//! * What was in a cgroup of the dead host is found by that, whatever it has done to its marks, and the cgroup is removed. One
+//!   that was left empty is seen only below the parent that the next run has as well. What a dead subreaper's host has left, and no mark
+//!   names, is not found: its orphans went elsewhere when it died.
+//! * What [`spare`](Builder::spare) says yes to is left alone: a shared daemon outlives the host that happened to start it.
+//! * A number that lived again is told apart: the report says `7#1` and `7#2`, and of what is taken over the last life keeps
+//!   the number.
 //! * A child that is to die at once with its host gets a [`parent_death_signal`](Command::parent_death_signal). It reaches that
 //!   child and nothing that it has started.
 //!
