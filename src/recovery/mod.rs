@@ -22,7 +22,7 @@ use std::time::Instant;
 pub(crate) use self::owner::{Doubt, OwnerFate, Owners};
 use self::reader::Reader;
 pub(crate) use self::scan::Held;
-use self::scan::{Heirloom, Origin, Scan, Scanned, by_origin};
+use self::scan::{Bequest, Heirloom, Origin, Scan, Scanned, by_origin};
 use crate::builder::clear_leftovers;
 use crate::containment::Containment;
 use crate::earlier::{Earlier, Inheritance};
@@ -166,7 +166,7 @@ impl Recovery<'_> {
     /// Each life in a session of its own, of the number that it had.
     fn adopt(&mut self, scanned: Scanned) -> Result<()> {
         let estates = scanned.estates;
-        for (origin, (found, leaves)) in by_origin(scanned.found, scanned.leaves) {
+        for (origin, Bequest { found, leaves }) in by_origin(scanned.found, scanned.leaves) {
             let estate = estates.get(&origin.registry);
             let earlier = estate
                 .filter(|_| origin.life != Life(0))

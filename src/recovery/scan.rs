@@ -440,18 +440,25 @@ fn kin(table: &ProcessTable, own: u32) -> (HashSet<u32>, HashSet<u32>) {
     (kin, groups)
 }
 
+/// What one life has left.
+#[derive(Debug, Default)]
+pub(super) struct Bequest {
+    pub(super) found: Vec<Heirloom>,
+    pub(super) leaves: Vec<Arc<Leaf>>,
+}
+
 /// Those that are found by where they belonged, with the cgroups of that: by the numbers of the sessions, and of each number
 /// the last life first.
 pub(super) fn by_origin(
     found: Vec<Heirloom>,
     leaves: Vec<(Origin, Arc<Leaf>)>,
-) -> Vec<(Origin, (Vec<Heirloom>, Vec<Arc<Leaf>>))> {
-    let mut all: HashMap<Origin, (Vec<Heirloom>, Vec<Arc<Leaf>>)> = HashMap::new();
+) -> Vec<(Origin, Bequest)> {
+    let mut all: HashMap<Origin, Bequest> = HashMap::new();
     for one in found {
-        all.entry(one.origin).or_default().0.push(one);
+        all.entry(one.origin).or_default().found.push(one);
     }
     for (origin, leaf) in leaves {
-        all.entry(origin).or_default().1.push(leaf);
+        all.entry(origin).or_default().leaves.push(leaf);
     }
     let mut all: Vec<_> = all.into_iter().collect();
     all.sort_by_key(|(origin, _)| {

@@ -118,7 +118,7 @@ fn serve(mut device: &File) {
         };
         let length = u32::try_from(16 + 4 * answer.len()).expect("it is short");
         let error = if answer.is_empty() { -libc::ENOSYS } else { 0 };
-        let head = [length, error.cast_unsigned(), number(8), number(12)];
+        let head = [length, u32::from_ne_bytes(error.to_ne_bytes()), number(8), number(12)];
         let bytes: Vec<u8> = head.iter().chain(&answer).flat_map(|n| n.to_ne_bytes()).collect();
         // ENOENT: whoever asked has gone.
         device.write_all(&bytes).ok();

@@ -4,7 +4,7 @@
 //! procession-PID-START-INODE-PIDNS-REGISTRY-LIFE-SESSION-NAME
 //! ```
 //!
-//! The fields are those of the variable of the [mark](crate::mark), written as there. `NAME` is left out with the hyphen
+//! The fields are those of the variable of the [mark], written as there. `NAME` is left out with the hyphen
 //! before it where the whole would be longer than the name of a directory may be.
 
 use std::fmt;
