@@ -88,9 +88,8 @@ impl Leaves {
     /// Whether it is one of an earlier run that belongs to a life here.
     pub(crate) fn has_inherited(&self, name: &LeafName) -> bool {
         let kept = self.lock();
-        let name = name.to_string();
         let mut inherited = kept.inherited.values().flatten();
-        inherited.any(|leaf| leaf.name() == name)
+        inherited.any(|leaf| leaf.is_named(name))
     }
 
     /// Whose leaf this cgroup is.

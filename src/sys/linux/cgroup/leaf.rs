@@ -13,6 +13,7 @@ use rustix::io::Errno;
 
 use super::place::subdirectories;
 use crate::sys::linux::parse::{parse_cgroup_list, parse_keyed};
+use crate::sys::vocabulary::LeafName;
 
 /// Above the size of any list of pids and any file of statistics here.
 const WHOLE: u64 = 16 << 20;
@@ -110,9 +111,9 @@ impl Leaf {
         })
     }
 
-    /// The name of its directory.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+    /// Whether this is the name of its directory. No two have the same.
+    pub(crate) fn is_named(&self, name: &LeafName) -> bool {
+        self.name == name.to_string()
     }
 
     /// The number that names this cgroup in this boot.
