@@ -110,10 +110,10 @@ impl Builder {
     }
 
     /// Says that every child of this program is this registry's, and has the orphans of all descendants come to it. Default:
-    /// no. Linux 6.9.
+    /// no. Linux 6.9 and FreeBSD.
     ///
-    /// This is what [`Containment::Subreaper`] needs. It makes the program a child subreaper (`prctl(2)`), until the registry is
-    /// dropped; one more thread waits for any child with `waitid(P_ALL)`, and takes away those that nobody holds. So the host
+    /// This is what [`Containment::Subreaper`] needs. It makes the program a child subreaper (`prctl(2)`) or a reaper
+    /// (`procctl(2)`, FreeBSD), until the registry is dropped; one more thread waits for any child with `waitid(P_ALL)`, and takes away those that nobody holds. So the host
     /// must not start a process by any other way, not by [`std::process::Command`] itself, nor have a library do it: its
     /// exit status would be taken away, and it would be ended with the last session. One registry of a program can have
     /// this at a time.
@@ -284,11 +284,15 @@ impl Builder {
             },
             number,
         );
-        let subreaper = self.become_subreaper(&facilities)?;
-        let orphans = match &subreaper {
-            Some(_) => Ok(()),
-            None if self.subreaper => Err(Facilities::NO_GROUP_SIGNAL),
-            None => Err("it needs the host's consent, Builder::subreaper(true)"),
+        let orphans = if self.subreaper {
+            facilities.orphans()
+        } else {
+            Err("it needs the host's consent, Builder::subreaper(true)")
+        };
+        let subreaper = orphans.ok().map(|()| become_subreaper()).transpose()?;
+        let facilities = match &subreaper {
+            Some(subreaper) => subreaper.enables(facilities),
+            None => facilities,
         };
         let capabilities = capabilities(
             &facilities,
@@ -360,18 +364,13 @@ impl Builder {
         }
         Ok(())
     }
+}
 
-    /// Has orphans come to this program, if the host agrees and the kernel can signal what an orphan leaves behind.
-    fn become_subreaper(&self, facilities: &Facilities) -> Result<Option<sys::Subreaper>> {
-        if !self.subreaper || !facilities.group_signal {
-            return Ok(None);
-        }
-        match sys::Subreaper::new().map_err(system)? {
-            Some(subreaper) => Ok(Some(subreaper)),
-            None => Err(Error::new(ErrorKind::InvalidInput, OPERATION)
-                .with_detail("another registry of this program is its subreaper")),
-        }
-    }
+/// Has orphans come to this program.
+fn become_subreaper() -> Result<sys::Subreaper> {
+    let detail = "another registry of this program is its subreaper";
+    let taken = || Error::new(ErrorKind::InvalidInput, OPERATION).with_detail(detail);
+    sys::Subreaper::new().map_err(system)?.ok_or_else(taken)
 }
 
 /// What the ledger says of this registry.

@@ -53,11 +53,11 @@ pub enum Capability {
     /// It is looked at and not tried: what only shows when a cgroup is made (a kernel before 5.14, `cgroup.max.descendants`)
     /// is told by [`Builder::build`](crate::Builder::build) for the registry's tier, and by a spawn for its own.
     CgroupTier,
-    /// [`Containment::Subreaper`](crate::Containment::Subreaper) can be had. Linux 6.9, with the host's
+    /// [`Containment::Subreaper`](crate::Containment::Subreaper) can be had. Linux 6.9 and FreeBSD, with the host's
     /// [consent](crate::Builder::subreaper).
     SubreaperTier,
     /// A group can be signalled after its leader was reaped, so that no zombie has to hold its
-    /// number. Linux 6.9.
+    /// number. Linux 6.9; FreeBSD where [`SubreaperTier`](Self::SubreaperTier) can be had.
     GroupSignalAfterReap,
     /// Descendants can be marked in a resource limit, which outlives a cleared environment. Linux.
     LimitMark,

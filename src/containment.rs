@@ -14,7 +14,7 @@ use std::fmt;
 /// | --- | --- | --- | --- |
 /// | [`Leader`](Self::Leader) | | the process alone | [`Observed(Leader)`](crate::Means::Leader) |
 /// | [`Group`](Self::Group) | the [`marker`](crate::Builder::marker) | a group of its own, and marks | [`Observed(MarkAndGroup)`](crate::Means::MarkAndGroup), or [`Observed(Group)`](crate::Means::Group) for what [`std::process::Command`] started |
-/// | [`Subreaper`](Self::Subreaper) | Linux 6.9, the host's consent | the same, and orphans come to the host | [`Proven(NoChildren)`](crate::Proof::NoChildren) if the sessions that end are all there are, else [`Observed(Subreaper)`](crate::Means::Subreaper) |
+/// | [`Subreaper`](Self::Subreaper) | Linux 6.9 or FreeBSD, the host's consent | the same, and orphans come to the host | [`Proven(NoChildren)`](crate::Proof::NoChildren) if the sessions that end are all there are, else [`Observed(Subreaper)`](crate::Means::Subreaper) |
 /// | [`Cgroup`](Self::Cgroup) | Linux 5.14, a cgroup v2 that the host may write to | a cgroup for each life of a session | [`Proven(CgroupEmpty)`](crate::Proof::CgroupEmpty) of who cannot leave it, else [`Observed(Cgroup)`](crate::Means::Cgroup) |
 ///
 /// Whatever the tier, what is adopted or attached is claimed alone, as under `Leader`, and lowers what its session's report
@@ -23,8 +23,8 @@ use std::fmt;
 /// # Portability
 ///
 /// [`Leader`](Self::Leader) and [`Group`](Self::Group) work everywhere; where there is no limit mark (macOS, FreeBSD) `Group` claims
-/// [`Means::Group`](crate::Means::Group) at most. [`Subreaper`](Self::Subreaper) and [`Cgroup`](Self::Cgroup) are Linux's alone:
-/// asking for exactly one of them where it cannot be had is [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported), and
+/// [`Means::Group`](crate::Means::Group) at most. [`Subreaper`](Self::Subreaper) is there on Linux and FreeBSD, [`Cgroup`](Self::Cgroup) on
+/// Linux alone: asking for exactly one of them where it cannot be had is [`ErrorKind::Unsupported`](crate::ErrorKind::Unsupported), and
 /// [`Capabilities`](crate::Capabilities) says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[non_exhaustive]
@@ -63,7 +63,11 @@ pub enum Containment {
     /// [`Observed(Group)`](crate::Means::Group) for that. When the sessions that are ending are all there are, the end goes on until
     /// the host has no child left, which is the proof: no descendant can be anywhere else.
     ///
-    /// What it does not hold: beside other sessions, what `Group` does not hold either. And a descendant that has a
+    /// On FreeBSD the host is made a reaper (`procctl(2)`). There the kernel keeps which child of the host a process descends
+    /// from, so that no orphan is one that nothing names, and kills a child with all that it has started in one call; only
+    /// what a child under `Leader` has left is nobody's.
+    ///
+    /// What it does not hold: beside other sessions, what `Group` does not hold either; on FreeBSD it holds that. And a descendant that has a
     /// subreaper of its own above it, started by a member, comes to the host only when that is gone.
     Subreaper,
     /// A cgroup (version 2) for each life of a session, from which a member cannot hide.

@@ -113,8 +113,8 @@ impl Exit {
         self.lifetime
     }
 
-    /// What the process used. `None` where it was not this registry that reaped it, and on macOS and FreeBSD, where it is
-    /// not told before the reap.
+    /// What the process used. `None` where it was not this registry that reaped it, and on macOS of what did not run as this
+    /// host's user.
     pub fn usage(&self) -> Option<Usage> {
         self.usage
     }
@@ -249,7 +249,7 @@ pub struct Usage {
     pub user: Duration,
     /// Processor time in the kernel on its behalf.
     pub system: Duration,
-    /// The largest resident set at any time, in bytes.
+    /// The largest resident set at any time, in bytes. `None` on macOS, where only a wait that reaps tells it.
     pub max_rss_bytes: Option<u64>,
 }
 

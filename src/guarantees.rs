@@ -40,7 +40,7 @@
 //! * `tests/linux/tree_cgroup.rs`: `who_cannot_leave_is_proven_to_be_gone`,
 //!   `who_could_leave_is_only_observed_to_be_gone`,
 //!   `a_member_that_leaves_a_delegated_cgroup_is_ended_and_nothing_is_proven`
-//! * `tests/linux/tree_subreaper.rs`: `a_session_that_is_the_only_one_is_proven_to_be_gone`,
+//! * `tests/tree_subreaper.rs`: `a_session_that_is_the_only_one_is_proven_to_be_gone`,
 //!   `beside_another_session_nothing_is_proven`,
 //!   `an_orphan_that_nothing_names_lowers_what_others_claim_and_goes_with_the_last`
 //! * `tests/survivors.rs`: `survivors_of_an_ended_session_are_killed_and_reported_again`,
@@ -82,7 +82,7 @@
 //!   `children_that_are_waited_for_by_someone_else_are_each_told_once`, `exits_are_told_while_sigchld_is_ignored`,
 //!   `exits_are_told_under_sa_nocldwait`
 //! * `tests/identity.rs`: `a_zombie_that_is_adopted_has_its_exit_told`
-//! * `tests/linux/tree_subreaper.rs`: `statuses_are_told_while_every_child_is_waited_for`
+//! * `tests/tree_subreaper.rs`: `statuses_are_told_while_every_child_is_waited_for`
 //! * `src/machine/tests/explorer.rs`: `strangers_tracers_and_stolen_statuses`
 //!
 //! # 5. One grace, and it is kept
@@ -156,7 +156,7 @@
 //! * `tests/hosts.rs`: `nothing_of_the_hosts_process_is_changed`
 //! * `tests/spawning.rs`: `a_child_inherits_no_descriptor_and_no_signal_handling_of_the_library`
 //! * `tests/identity.rs`: `an_attached_process_is_ended_and_left_to_its_parent`
-//! * `tests/linux/tree_subreaper.rs`: `the_tier_needs_consent`, `after_the_registry_orphans_go_where_they_went_before`
+//! * `tests/tree_subreaper.rs`: `the_tier_needs_consent`, `after_the_registry_orphans_go_where_they_went_before`
 //!
 //! # 11. A forked copy does nothing
 //!

@@ -125,8 +125,9 @@
 //!
 //! macOS (10.15) and FreeBSD (13.1) have a back end on kqueue. Nothing has been run there yet: it is type-checked on Linux, and what it
 //! decides about the kernel's answers is tested and simulated there. Less can be promised: a process that is not a child is checked just
-//! before each signal and not pinned ([`Registry::attach`]), [`Exit::usage`] is `None`, there is no limit to hold a mark, no cgroup and
-//! no subreaper tier, and [`Command`] refuses what `posix_spawn` cannot do. Other platforms do not compile.
+//! before each signal and not pinned ([`Registry::attach`]), there is no limit to hold a mark, no cgroup tier and on macOS no subreaper
+//! tier, and [`Command`] refuses what `posix_spawn` cannot do. In return both kernels keep whom a process descends from, macOS by unique
+//! ids, FreeBSD under the subreaper tier: who has cleared its environment is found by that. Other platforms do not compile.
 //!
 //! # Anatomy
 //!

@@ -134,7 +134,7 @@ impl SystemProcess {
     /// On macOS the kernel keeps who started a process, and says so: it is `None` only while the
     /// process is traced, since its tracer is its parent for as long, and where it cannot be read.
     ///
-    /// Linux and FreeBSD do not keep it. So this is put together from what can be seen:
+    /// Linux and FreeBSD do not keep that. So this is put together from what can be seen:
     ///
     /// * `Some(true)`: its parent was started after it, or is younger than the session that it was
     ///   born into, and so cannot have started it. Or its parent is one that orphans come to: the

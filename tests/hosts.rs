@@ -563,7 +563,7 @@ fn nothing_of_the_hosts_process_is_changed() {
             all.push(status_field("self", field).expect("the kernel has this field"));
         }
         all.push(std::fs::read_to_string("/proc/self/limits").expect("our own limits"));
-        all.push(support::subreaper());
+        all.push(support::taker_of_orphans());
         all.push(format!(
             "{:?} {:?}",
             rustix::process::getpgrp(),

@@ -1,7 +1,7 @@
 //! Who is a descendant: what has to be known of a process before it is ended with a session.
 //!
-//! Being in a member's group, or being a living member's child, is enough. The variable in its environment is enough where its
-//! parent is a member, or one that orphans of the session come to: what a living stranger has started is that one's,
+//! Being in a member's group, or being a living member's child, is enough. The variable in its environment, or that the kernel
+//! keeps whom it descends from, is enough where its parent is a member, or one that orphans of the session come to: what a living stranger has started is that one's,
 //! whatever it was told to put there. The limit mark alone is not: any process can put it on another one of its user. So what
 //! has nothing but that mark has to look like an orphan of the session in all other ways too, and must not say in its
 //! environment that it is another session's. Else it is a *claim*, which is reported and left alone.
@@ -17,6 +17,8 @@ pub(crate) struct Sighting {
     pub(crate) child: bool,
     /// It is an orphan that has come to this process, and no other session is there that it could be of.
     pub(crate) ours: bool,
+    /// The kernel says that it descends from one of the session's processes.
+    pub(crate) descends: bool,
     pub(crate) variable: Says,
     /// It is no older than the life, whose first process started before it.
     pub(crate) young_enough: bool,
@@ -58,6 +60,13 @@ impl Sighting {
         if self.in_group || self.child || self.ours {
             return Verdict::Member;
         }
+        if self.descends {
+            return if self.parent_fits {
+                Verdict::Member
+            } else {
+                Verdict::Claim
+            };
+        }
         let plausible =
             self.young_enough && self.parent_fits && !self.in_hosts_group && self.user_known;
         match self.variable {
@@ -81,6 +90,7 @@ mod tests {
         in_group: false,
         child: false,
         ours: false,
+        descends: false,
         variable: Says::Nothing,
         young_enough: true,
         parent_fits: true,
@@ -164,6 +174,26 @@ mod tests {
             };
             assert_eq!(others_child.judge(), Verdict::Claim);
         }
+    }
+
+    /// What a member that is to be left alone has started is that one's, as long as it lives.
+    #[test]
+    fn who_descends_from_a_member_is_one_unless_somebody_else_is_its_parent() {
+        let descends = Sighting {
+            marked: false,
+            young_enough: false,
+            user_known: false,
+            in_hosts_group: true,
+            descends: true,
+            variable: Says::Unread,
+            ..ORPHAN
+        };
+        assert_eq!(descends.judge(), Verdict::Member);
+        let others_child = Sighting {
+            parent_fits: false,
+            ..descends
+        };
+        assert_eq!(others_child.judge(), Verdict::Claim);
     }
 
     #[test]

@@ -176,6 +176,10 @@ impl Reactor {
             Whom::Process => self.send_signal(Target::Process(&pin), signal.as_raw()),
             Whom::Reached => Ok(()),
             Whom::Group => self.signal_group(&pin, signal),
+            // Another has had its number since, so that nobody is left in its group.
+            Whom::Remnant { reaped: true } if !self.shared.forebears.is_last(core) => {
+                Err(Raw::SRCH.into())
+            }
             Whom::Remnant { reaped } => self.send_signal(
                 Target::Group {
                     leader: &pin,
@@ -227,7 +231,9 @@ impl Reactor {
     }
 
     fn is_group_occupied(&self, process: ProcessId) -> bool {
-        let Some(pin) = self.watchlist.get(process).and_then(|core| core.pin()) else {
+        let core = self.watchlist.get(process);
+        let last = core.filter(|core| self.shared.forebears.is_last(core));
+        let Some(pin) = last.and_then(|core| core.pin()) else {
             return false;
         };
         match self.send_signal(
@@ -284,6 +290,7 @@ impl Reactor {
     fn detach(&mut self, process: ProcessId) -> Option<Outcome> {
         let core = Arc::clone(self.watchlist.get(process)?);
         core.set_detached();
+        core.shared.forebears.give_up(&core);
         core.vacate();
         let pin = core.pin();
         if let Some(pin) = &pin {
@@ -378,6 +385,7 @@ impl Reactor {
     /// Lets go of what was kept for these lives. What could not be removed is tried once more, where that may take its time.
     fn close_lives(&mut self, lives: &[Life]) {
         self.leaf_keys.retain(|_, life| !lives.contains(life));
+        self.shared.forebears.forget(lives);
         for leaf in lives
             .iter()
             .flat_map(|&life| self.shared.leaves.forget(life))

@@ -21,6 +21,7 @@
 mod apply;
 mod cell;
 mod clock;
+mod forebears;
 mod gate;
 mod helpers;
 mod index;

@@ -10,6 +10,7 @@ use crossbeam_channel::Sender;
 
 use super::cell::{Cell, Waited};
 use super::clock;
+use super::forebears::Forebears;
 use super::gate::{SharedGate, Slot};
 use super::index::Index;
 use super::mailbox::{Mail, Message};
@@ -56,6 +57,8 @@ pub(crate) struct Shared {
     pub(crate) leaves: Leaves,
     /// Whose the processes are that are held.
     pub(crate) index: Index,
+    /// By what those are known who descend from the processes that are held.
+    pub(super) forebears: Forebears,
     /// Orphans come to this process, and all of its children are the registry's.
     pub(crate) subreaper: Mutex<Option<Subreaper>>,
     /// The lives of sessions that sweeps have made for what they end.
@@ -99,6 +102,7 @@ impl Shared {
             fewer_capabilities: OnceLock::new(),
             leaves: Leaves::default(),
             index: Index::default(),
+            forebears: Forebears::default(),
             subreaper: Mutex::new(ends.subreaper),
             sweeping: Sweeping::default(),
             tried: Tried::default(),

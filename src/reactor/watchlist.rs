@@ -27,6 +27,7 @@ impl Watchlist {
             self.taken_in.insert(core.process);
         }
         core.shared.index.insert(&core);
+        core.shared.forebears.insert(&core);
         self.cores.insert(core.process, core);
     }
 
@@ -39,6 +40,7 @@ impl Watchlist {
         let core = self.cores.remove(&process)?;
         self.taken_in.remove(&process);
         core.shared.index.remove(&core);
+        core.shared.forebears.leave(&core);
         core.unpin();
         core.close();
         Some(core)

@@ -247,6 +247,7 @@ impl Scan<'_> {
             }),
             child: found.iter().any(|known| known.pin.pid() == parent),
             ours: false,
+            descends: false,
             variable: Says::Nothing,
             young_enough: described.start_ticks >= since,
             parent_fits: parent <= 1 || self.kin.contains(&parent),

@@ -91,8 +91,8 @@ pub enum Proof {
     ///
     /// It says nothing of a member that somebody outside, who may write to `cgroup.procs` above it, has moved out.
     CgroupEmpty,
-    /// The host, a subreaper, has no child left: ECHILD from `waitid` with `__WALL`. Only where the sessions that were ending
-    /// were all that there were.
+    /// The host, a subreaper, has no child left: ECHILD from `waitid` with `__WALL`, on FreeBSD besides an empty list of its
+    /// descendants (`PROC_REAP_STATUS`). Only where the sessions that were ending were all that there were.
     NoChildren,
     /// The same, of a keeper process of the session. Nothing claims this: the name is for a tier that does not exist.
     Keeper,

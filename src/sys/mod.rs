@@ -49,8 +49,12 @@
 //! A back end that has none says why, and no leaf is ever made. They may take their time, all but the
 //! readiness of a leaf that a [`Watch`] was told of.
 //!
-//! **Orphans.** A [`Subreaper`] has the orphans of all descendants come to this process; [`await_child`] waits for any of its
-//! children to end, [`has_children`] says whether there are any, [`bury`] takes one away that nobody holds.
+//! **Orphans.** A [`Subreaper`] has the orphans of all descendants come to this process, and says what that [enables](Subreaper::enables);
+//! [`await_child`] waits for any of its children to end, [`is_childless`] says whether nobody descends from it any more,
+//! [`bury`] takes one away that nobody holds.
+//!
+//! **Ancestry.** Two of the kernels keep of a process whom it comes from, whoever its parent is by now: in which terms, [`ANCESTRY`]
+//! says; [`ProcessTable::kindred`] tells it of everybody, and [`ProcessTable::forebear`] of one. [`kill_tree`] kills by it.
 //!
 //! **Where orphans go.** [`adopter_of_orphans`] says who takes in the orphans of this process. A back end whose kernel keeps who
 //! has forked a process tells it as its [`Parentage`]; with the others it is found out by signs.
@@ -105,6 +109,9 @@ use freebsd as system;
 #[path = "kqueue/portable.rs"]
 mod kqueue;
 #[cfg(all(test, target_os = "linux"))]
+#[path = "freebsd/lineage.rs"]
+mod lineage;
+#[cfg(all(test, target_os = "linux"))]
 #[path = "freebsd/lists.rs"]
 mod lists;
 #[cfg(all(test, target_os = "linux"))]
@@ -117,17 +124,17 @@ pub(crate) use kqueue::simulated;
 
 pub(crate) use orders::{ChildMask, Fault, Grouping, Limit, Orders, Passed, Step};
 pub(crate) use platform::{
-    Born, Cgroups, Facilities, LIMIT_OF_MARK, Leaf, Mask, Pin, Poller, ProcessTable, Revocation,
-    Subreaper, Target, Unborn, Watch, adopter_of_orphans, adopts_orphans, await_child, bury,
-    command_line, has_children, is_ancestor, is_gone, kill_unpinned, launch, mark_limit,
-    own_identity, own_limit, probe, random_u64, read_process, send_signal, signal_mask, sleep_on,
-    sleep_on_alone, start_of, ticks_since_boot, wait_readable, wait_writable, why_alive,
+    ANCESTRY, Born, Cgroups, Facilities, LIMIT_OF_MARK, Leaf, Mask, Pin, Poller, ProcessTable,
+    Revocation, Subreaper, Target, Unborn, Watch, adopter_of_orphans, adopts_orphans, await_child,
+    bury, command_line, is_ancestor, is_childless, is_gone, kill_tree, kill_unpinned, launch,
+    mark_limit, own_identity, own_limit, probe, random_u64, read_process, send_signal, signal_mask,
+    sleep_on, sleep_on_alone, start_of, ticks_since_boot, wait_readable, wait_writable, why_alive,
 };
 pub(crate) use unix::{
     Lifeline, LifelineHolder, block_all_signals, current_pid, descriptor_limit, leads_group,
     lifeline, nap, null_device, own_group, own_rights, own_user, peek_child, pipe, set_nonblocking,
 };
 pub(crate) use vocabulary::{
-    ChildState, Described, Environ, LeafName, Limits, Listed, Look, NamedLeaf, OwnerIdentity,
-    Parentage, ProcessFacts, Ready, Relation, Woken, Writable,
+    Ancestry, ChildState, Described, Environ, LeafName, Limits, Listed, Look, NamedLeaf, Offspring,
+    OwnerIdentity, Parentage, ProcessFacts, Ready, Relation, Woken, Writable,
 };

@@ -235,6 +235,28 @@ pub(crate) enum Parentage {
     Hidden,
 }
 
+/// What the kernel keeps of a process's forebears, which a later parent does not change.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "each kernel does one of these")]
+pub(crate) enum Ancestry {
+    /// Nothing.
+    Untold,
+    /// Who has forked it, by an id that is never given twice.
+    ByUniqueId,
+    /// Where orphans come to this process, which child of it that process descends from, by its number: that of the last one
+    /// that had it.
+    OfOurChildren,
+}
+
+/// Somebody, and whom it comes from, in the terms of an [`Ancestry`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Offspring {
+    pub(crate) pid: u32,
+    /// By what those who come from it name it.
+    pub(crate) id: u64,
+    pub(crate) parent: u64,
+}
+
 /// Where a process comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Described {

@@ -53,8 +53,9 @@ pub(crate) use self::platform::world::{
     status_field, switches, thread_named, threads,
 };
 pub(crate) use self::platform::{
-    Pinned, Refusal, anonymous_file, end_lease, give_up_the_right_to_kill, is_dumpable, lease,
-    move_wall_clock, refuse, set_locks, shrink_pipe, subreaper, take_in_orphans, tests_of_linux,
+    Pinned, Refusal, anonymous_file, descent_is_kept, end_lease, give_up_the_right_to_kill,
+    is_dumpable, lease, move_wall_clock, needs_orphans, refuse, set_locks, shrink_pipe,
+    take_in_orphans, taker_of_orphans, tests_of_linux,
 };
 pub(crate) use self::programs::program;
 pub(crate) use self::raw::{

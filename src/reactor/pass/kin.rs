@@ -40,7 +40,8 @@ impl<'a> Round<'a> {
         let marked = self.marked(limits) == Some(hint.prey);
         let young_enough = described.start_ticks >= prey.hunt.since;
         // Asked for by whoever has no other mark; nobody was remembered as unmarked who was found by it.
-        let variable = if marked || in_group || child {
+        let descends = self.descends(pid, hint.prey);
+        let variable = if marked || in_group || child || descends {
             Says::Unread
         } else {
             self.names(pid, hint.prey)
@@ -58,6 +59,7 @@ impl<'a> Round<'a> {
             in_group,
             child,
             ours: hint.ours && described.parent == self.own,
+            descends,
             variable,
             young_enough,
             parent_fits,
@@ -190,6 +192,9 @@ fn is_group_there(shared: &Shared, leader: &Core) -> bool {
     };
     if pin.holds_its_number() {
         return true;
+    }
+    if !shared.forebears.is_last(leader) {
+        return false;
     }
     let group = Target::Group {
         leader: &pin,

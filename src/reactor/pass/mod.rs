@@ -4,6 +4,7 @@
 //! pin holds it that was opened before, and it is alive afterwards: it cannot be about another process with its number.
 
 mod chase;
+mod descent;
 mod earlier;
 mod enclosure;
 mod found;
@@ -228,7 +229,7 @@ fn is_enough(passed: &Passed) -> bool {
 
 /// Whether this process has no child: as orphans come to it, it has no descendant then.
 fn is_childless(scene: &Scene) -> bool {
-    scene.orphanage.is_some() && !sys::has_children()
+    scene.orphanage.is_some() && sys::is_childless()
 }
 
 fn childless(scene: &Scene) -> Passed {

@@ -4,6 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 
+use super::descent::Descent;
 use super::earlier::Testimony;
 use super::kin::{Acquaintance, Kin, acquaintance, is_alive};
 use super::lasting::Lasting;
@@ -11,6 +12,7 @@ use super::{Memory, Prey, Remembered, Scene, nobody, refused};
 use crate::limit_mark::{self, Pair};
 use crate::machine::{Fate, Passed, Says, Seen, Sighting, Verdict};
 use crate::mark::{self, Mark};
+use crate::reactor::forebears::Descends;
 use crate::reactor::shared::{Core, Shared};
 use crate::sys::{self, Limits, Listed, Pin, ProcessTable};
 
@@ -43,6 +45,8 @@ pub(super) struct Round<'a> {
     lasting: Lasting,
     /// Those of our children that nobody holds, as they were when the list was begun.
     strays: HashSet<u32>,
+    /// Whom everybody comes from, where the kernel keeps that.
+    pub(super) descent: Option<Descent>,
     pub(super) passed: Passed,
 }
 
@@ -102,6 +106,7 @@ impl<'a> Round<'a> {
             listed: Vec::new(),
             lasting: Lasting::default(),
             strays: HashSet::new(),
+            descent: None,
             passed: Passed::default(),
         }
     }
@@ -139,6 +144,10 @@ impl<'a> Round<'a> {
         let children = self.children();
         self.note_inhabited();
         self.strays = self.strays();
+        self.descent = self.read_descent();
+        if killing {
+            self.fell();
+        }
         let newest = self.table.newest();
         let mut listed = std::mem::take(&mut self.listed);
         if self.table.list(&mut listed).is_err() {
@@ -201,7 +210,10 @@ impl<'a> Round<'a> {
             return false;
         }
         let is_stray = self.strays.contains(&pid);
-        if child_of.is_none() && !is_stray && self.remembered.is_stranger(listed) {
+        let descends = self.descendant(pid);
+        let descendant = descends.and_then(|whose| self.prey_of(whose));
+        let is_kin = child_of.or(descendant).is_some();
+        if !is_kin && !is_stray && self.remembered.is_stranger(listed) {
             return match self.grouped(pid) {
                 Some(prey) => self.meet(pid, Hint { prey, ours: false }),
                 None => false,
@@ -220,8 +232,12 @@ impl<'a> Round<'a> {
             Limits::Refused => None,
         };
         let marked = self.marked(limits).or_else(|| self.grouped(pid));
-        if let Some(prey) = marked.or(child_of) {
+        if let Some(prey) = marked.or(child_of).or(descendant) {
             return self.meet(pid, Hint { prey, ours: false });
+        }
+        if matches!(descends, Some(Descends::From(_))) {
+            // It is of a session that goes on.
+            return false;
         }
         match self.named(listed, limits) {
             Named::By(prey) => self.meet(pid, Hint { prey, ours: false }),
@@ -451,10 +467,14 @@ impl<'a> Round<'a> {
         true
     }
 
-    /// A marked parent is met before its child: whether it is a member decides what the child is.
+    /// A parent for whom something speaks is met before its child: whether it is a member decides what the child is.
     fn meet_parent(&mut self, parent: u32, prey: usize) {
         let looked_at = parent <= 1 || parent == self.own || self.known.contains_key(&parent);
-        if looked_at || self.depth >= DEEPEST || !self.is_marked_process(parent, prey) {
+        if looked_at || self.depth >= DEEPEST {
+            return;
+        }
+        let descends = self.descendant(parent).and_then(|it| self.prey_of(it)) == Some(prey);
+        if !descends && !self.is_marked_process(parent, prey) {
             return;
         }
         self.depth += 1;

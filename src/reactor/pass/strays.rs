@@ -40,10 +40,18 @@ impl Round<'_> {
 
     /// To whom an orphan belongs that nothing names: to nobody, as long as that is a question.
     pub(super) fn heir_of_strays(&self) -> Option<usize> {
-        let Orphanage { census, .. } = self.scene.orphanage.as_ref()?;
         // A child that is being started by another thread has no mark for a moment.
-        let quiet = census.is_some() && *census == self.shared.gate.census();
+        let quiet = self.is_free_of_births();
         let heir = |prey: &super::Prey| prey.hunt.alone && prey.hunt.reach >= Reach::Subreaper;
         self.scene.prey.iter().position(heir).filter(|_| quiet)
+    }
+
+    /// Whether nothing was started, or is being started, since it was told to this pass who is held. Only asked where orphans
+    /// come to this process.
+    pub(super) fn is_free_of_births(&self) -> bool {
+        let Some(Orphanage { census, .. }) = &self.scene.orphanage else {
+            return false;
+        };
+        census.is_some() && *census == self.shared.gate.census()
     }
 }

@@ -109,32 +109,3 @@ pub(in crate::sys) fn boot_id() -> io::Result<u128> {
 pub(in crate::sys) fn namespace(_pid: Pid) -> u64 {
     0
 }
-
-/// Who takes in the orphans of this process: launchd, always.
-///
-/// # Errors
-///
-/// None.
-pub(in crate::sys) fn adopter_of_orphans() -> io::Result<u32> {
-    Ok(1)
-}
-
-/// Nobody but launchd can be given orphans.
-pub(in crate::sys) fn is_reaper() -> bool {
-    false
-}
-
-/// # Errors
-///
-/// `Unsupported`.
-pub(in crate::sys) fn become_reaper() -> io::Result<()> {
-    let text = "on macOS orphans go to launchd, and to nobody else";
-    Err(io::Error::new(io::ErrorKind::Unsupported, text))
-}
-
-/// # Errors
-///
-/// `Unsupported`.
-pub(in crate::sys) fn stop_being_reaper() -> io::Result<()> {
-    become_reaper()
-}

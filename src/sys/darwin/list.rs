@@ -8,9 +8,8 @@ use std::io;
 use rustix::process::Pid;
 
 use super::identity::{Among, unique_identifiers};
-use crate::sys::kqueue::Offspring;
 use crate::sys::unix::to_pid;
-use crate::sys::vocabulary::Listed;
+use crate::sys::vocabulary::{Listed, Offspring};
 
 /// `PROC_ALL_PIDS`.
 const ALL: u32 = 1;
@@ -61,8 +60,11 @@ pub(in crate::sys) fn offspring(into: &mut Vec<Offspring>) -> io::Result<()> {
     numbers(ALL, 0, &mut pids)?;
     into.extend(pids.into_iter().filter_map(|pid| {
         let found = unique_identifiers(to_pid(pid).ok()?, Among::Zombies).ok()?;
-        let parent = found.parent_unique_id;
-        Some(Offspring { pid, parent })
+        Some(Offspring {
+            pid,
+            id: found.unique_id,
+            parent: found.parent_unique_id,
+        })
     }));
     Ok(())
 }

@@ -3,9 +3,11 @@
 //! | file | call |
 //! | --- | --- |
 //! | `identity` | `proc_pidinfo(PROC_PIDUNIQIDENTIFIERINFO)`, `kern.bootsessionuuid` |
-//! | `process` | `proc_pidinfo`, `proc_pid_rusage`, `proc_pidpath`, `sysctl(KERN_PROCARGS2)`, `sysctl(KERN_PROC_PID)` |
+//! | `process` | `proc_pidinfo`, `proc_pidpath`, `sysctl(KERN_PROCARGS2)`, `sysctl(KERN_PROC_PID)` |
+//! | `usage` | `proc_pid_rusage` |
 //! | `list` | `proc_listpids` |
 //! | `note` | what a note of an exit holds |
+//! | `orphans` | the same as `list` and `identity`: who descends from whom |
 //! | `procargs` | none: what `sysctl` hands out, as values. Tested on every platform |
 //! | `pipe`, `spawn` | `pipe`, `posix_spawn`'s extensions |
 //!
@@ -17,17 +19,21 @@
 mod identity;
 mod list;
 mod note;
+mod orphans;
 mod pipe;
 mod procargs;
 mod process;
 mod spawn;
+mod usage;
 
-pub(in crate::sys) use identity::{
-    adopter_of_orphans, become_reaper, boot_id, is_reaper, namespace, parent_key, presence,
-    stop_being_reaper,
-};
+pub(in crate::sys) use identity::{boot_id, namespace, parent_key, presence};
 pub(in crate::sys) use list::{group_members, list, offspring};
 pub(in crate::sys) use note::{EXIT_WITH_STATUS, status_of_note};
+pub(in crate::sys) use orphans::{
+    ANCESTRY, NO_GROUP_SIGNAL, NO_ORPHANS, adopter_of_orphans, become_reaper, forebear,
+    has_orphaned_group, is_childless, is_reaper, kill_tree, kindred, stop_being_reaper,
+};
 pub(in crate::sys) use pipe::new_pipe;
-pub(in crate::sys) use process::{describe, executable, group, person, strings, ticks};
+pub(in crate::sys) use process::{describe, executable, group, person, strings};
 pub(in crate::sys) use spawn::{SET_SESSION, add_directory, close_others};
+pub(in crate::sys) use usage::{ticks, usage};

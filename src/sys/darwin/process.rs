@@ -2,7 +2,7 @@
 
 #![expect(
     unsafe_code,
-    reason = "rustix has no proc_pidinfo, proc_pidpath, proc_pid_rusage, and no sysctl"
+    reason = "rustix has no proc_pidinfo, proc_pidpath, and no sysctl"
 )]
 
 use std::ffi::{OsString, c_int, c_void};
@@ -15,6 +15,7 @@ use rustix::process::Pid;
 
 use super::identity::{Among, pid_info, presence, unique_identifiers};
 use super::procargs::parse_procargs;
+use super::usage::start;
 use crate::sys::kqueue::{Person, Strings, parse_name};
 use crate::sys::unix::to_pid;
 use crate::sys::vocabulary::{Condition, Described, Parentage};
@@ -31,17 +32,6 @@ const ALL_STRINGS: usize = 1 << 20;
 const LONGEST_PATH: usize = 4 * 1024;
 /// More than a `struct kinfo_proc`.
 const KINFO: usize = 2048;
-
-unsafe extern "C" {
-    /// The clock that stands still while the machine sleeps, which is that of `Instant`, in the processor's own ticks.
-    fn mach_absolute_time() -> u64;
-}
-
-/// Now, on the clock of the starts.
-pub(in crate::sys) fn ticks() -> u64 {
-    // SAFETY: the call takes no argument and touches no memory.
-    unsafe { mach_absolute_time() }
-}
 
 /// Where a process comes from.
 ///
@@ -134,17 +124,6 @@ fn short_info(pid: Pid) -> io::Result<libc::proc_bsdshortinfo> {
     // SAFETY: this flavor's structure is made of numbers alone.
     unsafe { pid_info(pid, flavor, Among::Zombies, &mut found) }?;
     Ok(found)
-}
-
-/// When it was started; only of our own user's processes, unless we may do anything.
-fn start(pid: Pid) -> Option<u64> {
-    // SAFETY: all zeros is a valid value of this structure of numbers.
-    let mut found: libc::rusage_info_v0 = unsafe { std::mem::zeroed() };
-    let into = (&raw mut found).cast::<libc::rusage_info_t>();
-    let number = pid.as_raw_nonzero().get();
-    // SAFETY: the flavor is that of the structure, which is valid for writing.
-    let answer = unsafe { libc::proc_pid_rusage(number, libc::RUSAGE_INFO_V0, into) };
-    (answer == 0).then_some(found.ri_proc_start_abstime)
 }
 
 /// How long ago it was started, by the calendar.

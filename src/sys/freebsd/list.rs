@@ -6,8 +6,7 @@ use rustix::process::Pid;
 
 use super::identity::started;
 use super::process::{KernelInfo, boot_time, kernel_infos};
-use crate::sys::kqueue::Offspring;
-use crate::sys::vocabulary::Listed;
+use crate::sys::vocabulary::{Listed, Offspring};
 
 /// All processes, in no order. One is told from another by when it was started.
 ///
@@ -45,8 +44,10 @@ pub(in crate::sys) fn group_members(group: Pid) -> io::Result<Vec<u32>> {
 pub(in crate::sys) fn offspring(into: &mut Vec<Offspring>) -> io::Result<()> {
     let found = kernel_infos(libc::KERN_PROC_PROC, 0)?;
     into.extend(found.iter().filter_map(|one| {
+        let pid = number(one)?;
         Some(Offspring {
-            pid: number(one)?,
+            pid,
+            id: pid.into(),
             parent: u64::try_from(one.ki_ppid).ok()?,
         })
     }));

@@ -1,13 +1,17 @@
 //! What the two kernels offer. Nothing of it varies between their versions that are supported.
 
 use super::queue::Queue;
+use crate::sys::system;
 use crate::sys::vocabulary::Unavailable;
 
 /// What the kernel offers beyond the floor of `kqueue` with notes of exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Facilities {
-    /// Whether a group can be signalled after its leader was reaped. Never here: only the zombie keeps the number.
+    /// Whether a group can be signalled after its leader was reaped: only where orphans come to this process on FreeBSD, which
+    /// keeps the number for as long as anybody is left who descends from the leader. Else only the zombie keeps it.
     pub(crate) group_signal: bool,
+    /// Whether that is not to be so.
+    pub(super) is_masked: bool,
     /// A note tells the status of a process that is not our child, or that somebody else reaped.
     pub(crate) exit_info: bool,
 }
@@ -16,9 +20,22 @@ impl Facilities {
     /// What a registry cannot do without.
     pub(crate) const FLOOR: &str = "macOS and FreeBSD have it";
     /// Why there is no [`group_signal`](Self::group_signal).
-    pub(crate) const NO_GROUP_SIGNAL: &str = "only Linux (6.9) has it";
+    pub(crate) const NO_GROUP_SIGNAL: &str = system::NO_GROUP_SIGNAL;
     /// Why there may be no [`exit_info`](Self::exit_info).
     pub(crate) const NO_EXIT_INFO: &str = "it is masked";
+
+    /// Whether orphans can come to this process.
+    ///
+    /// # Errors
+    ///
+    /// Why not, for people.
+    pub(crate) fn orphans(&self) -> Result<(), &'static str> {
+        match system::NO_ORPHANS {
+            Some(why) => Err(why),
+            None if self.is_masked => Err("it is masked"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// Facilities to be treated as missing, in the words of all back ends.
@@ -26,7 +43,7 @@ impl Facilities {
 pub(crate) struct Mask {
     /// The floor itself: the probe fails.
     pub(crate) pidfd: bool,
-    /// There is none to be hidden.
+    /// See [`Facilities::group_signal`].
     pub(crate) group_signal: bool,
     /// There are none to be hidden; an identity is another id here.
     pub(crate) pidfs: bool,
@@ -60,6 +77,7 @@ pub(crate) fn probe(mask: Mask) -> Result<Facilities, Unavailable> {
     let hidden = mask.exit_info || mask.pidfd_info;
     Ok(Facilities {
         group_signal: false,
+        is_masked: mask.group_signal,
         exit_info: !hidden,
     })
 }

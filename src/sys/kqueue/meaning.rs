@@ -16,7 +16,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::exit::{Status, StatusSource};
+use crate::exit::{Status, StatusSource, Usage};
 use crate::sys::vocabulary::{Look, Relation};
 
 /// No timer is set further ahead. One that was asked for beyond this fires early, and is armed again: a wake-up a year.
@@ -137,13 +137,19 @@ pub(super) enum First {
     AskOutside,
 }
 
-/// `noted`: its exit was announced. `told`: the status that was announced with it, where it was looked for.
-pub(super) fn first_look(waited: Waited, noted: bool, told: Option<Status>) -> First {
+/// `noted`: its exit was announced. `told`: the status that was announced with it, where it was looked for. `usage`: what a
+/// zombie of ours has used.
+pub(super) fn first_look(
+    waited: Waited,
+    noted: bool,
+    told: Option<Status>,
+    usage: Option<Usage>,
+) -> First {
     match (waited, noted) {
         (Waited::Exit(status), true | false) => First::Settled(Look::Exited {
             status: precise(status, told),
             source: StatusSource::Waited,
-            usage: None,
+            usage,
         }),
         (Waited::Nothing, false) => First::Settled(Look::Alive),
         (Waited::Nothing, true) => First::AboutToBeWaitable,

@@ -6,7 +6,7 @@ use super::meaning::{
     First, Hold, Presence, Still, Waited, ahead, first_look, from_outside, hold, holds_its_number,
     is_refused_by_the_dead_alone, is_vague, still,
 };
-use crate::exit::{Status, StatusSource};
+use crate::exit::{Status, StatusSource, Usage};
 use crate::signal::Signal;
 use crate::sys::vocabulary::{Look, Relation};
 
@@ -98,21 +98,37 @@ fn a_child_that_was_not_reaped_is_never_gone() {
 
 #[test]
 fn an_exit_is_announced_before_it_can_be_waited_for() {
-    let first = first_look(Waited::Nothing, true, None);
+    let first = first_look(Waited::Nothing, true, None, None);
     assert_eq!(first, First::AboutToBeWaitable);
-    let first = first_look(EXIT, true, None);
+    let first = first_look(EXIT, true, None, None);
     assert_eq!(first, First::Settled(exited(CODE, StatusSource::Waited)));
 }
 
 #[test]
 fn a_zombie_tells_its_status_also_if_its_note_is_not_there() {
-    let first = first_look(EXIT, false, None);
+    let first = first_look(EXIT, false, None, None);
     assert_eq!(first, First::Settled(exited(CODE, StatusSource::Waited)));
 }
 
 #[test]
+fn what_a_zombie_has_used_is_told_with_its_status() {
+    let used = Usage {
+        user: Duration::from_secs(1),
+        system: Duration::from_secs(2),
+        max_rss_bytes: None,
+    };
+    for noted in [true, false] {
+        let first = first_look(EXIT, noted, None, Some(used));
+        let First::Settled(Look::Exited { usage, .. }) = first else {
+            panic!("{first:?}");
+        };
+        assert_eq!(usage, Some(used));
+    }
+}
+
+#[test]
 fn without_a_note_a_child_with_nothing_to_collect_lives() {
-    let first = first_look(Waited::Nothing, false, None);
+    let first = first_look(Waited::Nothing, false, None, None);
     assert_eq!(first, First::Settled(Look::Alive));
 }
 
@@ -126,10 +142,10 @@ fn a_death_by_signal_0_is_told_by_the_note_or_unknown_and_never_made_up() {
         (Some(vague), Status::Unknown),
         (None, Status::Unknown),
     ] {
-        let first = first_look(Waited::Exit(vague), true, told);
+        let first = first_look(Waited::Exit(vague), true, told, None);
         assert_eq!(first, First::Settled(exited(status, StatusSource::Waited)));
     }
-    let first = first_look(EXIT, true, Some(killed_by(9)));
+    let first = first_look(EXIT, true, Some(killed_by(9)), None);
     assert_eq!(first, First::Settled(exited(CODE, StatusSource::Waited)));
 }
 
@@ -197,7 +213,10 @@ fn a_number_that_another_has_is_a_death_also_without_a_note() {
 #[test]
 fn nothing_is_alive_that_has_announced_its_exit() {
     for waited in WAITS {
-        assert_ne!(first_look(waited, true, None), First::Settled(Look::Alive));
+        assert_ne!(
+            first_look(waited, true, None, None),
+            First::Settled(Look::Alive)
+        );
     }
     for relation in RELATIONS {
         for still in [

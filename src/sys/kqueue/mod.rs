@@ -16,11 +16,12 @@
 //! | | |
 //! | --- | --- |
 //! | pins a process that is not our child | no: it is checked just before each use. What is left is documented at [`Pin`] |
-//! | the group after its leader was reaped | no: the machine keeps the zombie instead |
+//! | the group after its leader was reaped | FreeBSD: yes, where orphans come to this process. Else no: the machine keeps the zombie instead |
 //! | status without a reap | yes, of children by a wait, of others by the note (macOS: of whom we may signal) |
-//! | usage without a reap | no: it is `None` |
+//! | usage without a reap | yes, of children; macOS: without the memory |
 //! | a waiter sleeps on the process | yes |
 //! | whether a parent has forked its child | macOS: yes, unless it is traced. FreeBSD: no, by signs as on Linux |
+//! | who descends from whom | macOS: by the unique id of who has forked it. FreeBSD: where orphans come to this process, by which child of it |
 //! | the mark in a limit | no: there is no limit to spare |
 //! | a launch that hangs can be ended | no: `posix_spawn` tells the number when it is over |
 //!
@@ -37,10 +38,11 @@
 //! | `revocation` | `pipe` |
 //! | `launch`, `attributes` | `posix_spawn` |
 //! | `table` | the functions that `darwin` and `freebsd` both have |
-//! | `orphans` | `waitid(P_ALL)` |
+//! | `orphans`, `ancestry` | `waitid(P_ALL)`, and what `darwin` and `freebsd` know of descendants |
 //! | `cgroup` | none: there are no cgroups |
 //! | `random` | `arc4random_buf` |
 
+mod ancestry;
 mod attributes;
 mod cgroup;
 mod facilities;
@@ -63,10 +65,11 @@ mod meaning_tests;
 #[cfg(test)]
 pub(crate) mod simulated;
 
+pub(crate) use ancestry::{ANCESTRY, kill_tree};
 pub(crate) use cgroup::{Cgroups, Leaf};
 pub(crate) use facilities::{Facilities, Mask, probe};
 pub(crate) use launch::{Born, Unborn, launch, signal_mask};
-pub(crate) use orphans::{Subreaper, adopter_of_orphans, await_child, bury, has_children};
+pub(crate) use orphans::{Subreaper, adopter_of_orphans, await_child, bury, is_childless};
 pub(crate) use pin::{Pin, is_gone, sleep_on, sleep_on_alone};
 pub(crate) use poller::{Poller, Watch};
 pub(crate) use random::random_u64;
@@ -82,4 +85,3 @@ pub(super) use launch::Wanted;
 pub(super) use meaning::Presence;
 pub(super) use parse::{Strings, owned, parse_name, split};
 pub(super) use person::Person;
-pub(super) use table::Offspring;

@@ -53,6 +53,17 @@ impl Subreaper {
     }
 }
 
+impl Subreaper {
+    /// What can be done where orphans come to this process.
+    #[expect(clippy::unused_self, reason = "it is what makes the difference")]
+    pub(crate) fn enables(&self, facilities: Facilities) -> Facilities {
+        Facilities {
+            group_signal: facilities.orphans().is_ok(),
+            ..facilities
+        }
+    }
+}
+
 impl Drop for Subreaper {
     fn drop(&mut self) {
         if self.owner == current_pid() {
@@ -83,9 +94,9 @@ pub(crate) fn await_child() -> io::Result<Option<u32>> {
     wait(0).map(|ended| ended.and_then(|pid| u32::try_from(pid).ok()))
 }
 
-/// Whether this process has a child, alive or not.
-pub(crate) fn has_children() -> bool {
-    !matches!(wait(libc::WNOHANG), Ok(None))
+/// Whether this process has no child, alive or not, and where the kernel lists them, nobody else who descends from it.
+pub(crate) fn is_childless() -> bool {
+    system::is_childless(matches!(wait(libc::WNOHANG), Ok(None)))
 }
 
 /// Takes away a child that has ended and that nobody holds. `false`: it lives, or is no child of ours.

@@ -117,8 +117,8 @@ impl Pin {
         self.identity
     }
 
-    /// Looks whether the process lives, and if not, how it ended. Never blocks, never reaps. Usage is not told: only a
-    /// wait that reaps knows it here.
+    /// Looks whether the process lives, and if not, how it ended. Never blocks, never reaps. Usage is told of a zombie of ours
+    /// (macOS: as far as it ran as our user, and without its memory).
     ///
     /// # Errors
     ///
@@ -134,7 +134,12 @@ impl Pin {
             Waited::Exit(status) if is_vague(status) => self.told(facilities)?,
             Waited::Exit(_) | Waited::Nothing | Waited::NotOurs => None,
         };
-        match first_look(waited, noted, told) {
+        // The zombie is there until it is reaped, which is done here alone.
+        let usage = match waited {
+            Waited::Exit(_) => system::usage(self.number),
+            Waited::Nothing | Waited::NotOurs => None,
+        };
+        match first_look(waited, noted, told, usage) {
             First::Settled(look) => Ok(look),
             First::AboutToBeWaitable => Ok(Look::Held),
             First::AskOutside => self.look_from_outside(relation, facilities),

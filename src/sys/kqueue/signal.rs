@@ -43,12 +43,14 @@ pub(crate) enum Target<'a> {
 ///
 /// * `InvalidInput`: refused, nothing was sent. The target is pid 0 or 1, this process, or the group that this process
 ///   is in at this moment.
-/// * `Unsupported`: the leader was reaped, and a group is reached by its number alone.
+/// * `Unsupported`: the leader was reaped, and a group is reached by its number alone. Where orphans come to this process on
+///   FreeBSD it is found out whether the number is still that group's; the caller says only of one after whom no other child of
+///   this process has had the number and is gone that it was reaped.
 /// * `ESRCH`: the process was reaped, or the group is empty. `EPERM`: it lives, and is not ours to signal.
 pub(crate) fn send_signal(
     target: Target<'_>,
     signal: i32,
-    _facilities: &Facilities,
+    facilities: &Facilities,
 ) -> io::Result<()> {
     match target {
         Target::Process(pin) => {
@@ -62,13 +64,25 @@ pub(crate) fn send_signal(
             refuse_own(leader.pid())?;
             refuse_own_group(leader.pid())?;
             if reaped || !leader.holds_its_number() {
-                return Err(io::Error::new(
-                    io::ErrorKind::Unsupported,
-                    "the group's leader was reaped, and this kernel reaches a group only by its number",
-                ));
+                find_orphaned_group(leader.number(), facilities)?;
             }
             signal_group(leader.number(), signal)
         }
+    }
+}
+
+/// The leader was reaped: is it still its group that has the number?
+fn find_orphaned_group(leader: Pid, facilities: &Facilities) -> io::Result<()> {
+    if !facilities.group_signal {
+        return Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            Facilities::NO_GROUP_SIGNAL,
+        ));
+    }
+    if system::has_orphaned_group(leader)? {
+        Ok(())
+    } else {
+        Err(Errno::SRCH.into())
     }
 }
 

@@ -200,7 +200,7 @@ impl Simulated {
         } else {
             Relation::Stranger
         };
-        match first_look(self.waited(), self.marked, told) {
+        match first_look(self.waited(), self.marked, told, None) {
             First::Settled(look) => look,
             First::AboutToBeWaitable => Look::Held,
             First::AskOutside => from_outside(self.marked, told, self.still(), relation),

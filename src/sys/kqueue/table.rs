@@ -13,7 +13,7 @@ use crate::limit_mark::Pair;
 use crate::sys::system;
 use crate::sys::unix::{current_pid, to_pid};
 use crate::sys::vocabulary::{
-    Condition, Described, Limits, Listed, NamedLeaf, OwnerIdentity, ProcessFacts,
+    Condition, Described, Limits, Listed, NamedLeaf, Offspring, OwnerIdentity, ProcessFacts,
 };
 
 /// What of a command line is kept for a report.
@@ -23,14 +23,6 @@ const LONGEST_CHAIN: usize = 4096;
 
 /// No limit here is free to hold a mark.
 pub(crate) const LIMIT_OF_MARK: u32 = u32::MAX;
-
-/// A process, and which one is its parent.
-#[derive(Clone, Copy, Debug)]
-pub(in crate::sys) struct Offspring {
-    pub(in crate::sys) pid: u32,
-    /// In the terms of `system::parent_key`.
-    pub(in crate::sys) parent: u64,
-}
 
 /// The processes of this machine that we may see.
 #[derive(Debug)]

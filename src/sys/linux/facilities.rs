@@ -21,6 +21,20 @@ impl Facilities {
     pub(crate) const NO_GROUP_SIGNAL: &str = "PIDFD_SIGNAL_PROCESS_GROUP came with Linux 6.9";
     /// Why there may be no [`exit_info`](Self::exit_info).
     pub(crate) const NO_EXIT_INFO: &str = "PIDFD_INFO_EXIT came with Linux 6.15";
+
+    /// Whether orphans of this process can be dealt with: every child of it is reaped as soon as it has ended, so that the
+    /// group of one that was has to be in reach.
+    ///
+    /// # Errors
+    ///
+    /// Why not, for people.
+    pub(crate) fn orphans(&self) -> Result<(), &'static str> {
+        if self.group_signal {
+            Ok(())
+        } else {
+            Err(Self::NO_GROUP_SIGNAL)
+        }
+    }
 }
 
 /// Facilities to be treated as missing, so that the ways without them can be tested on a kernel that has them.

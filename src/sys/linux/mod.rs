@@ -16,10 +16,12 @@
 //! | `foster` | `clone`, twice: where orphans go |
 //! | `table` | `/proc` as a whole, `prlimit`, `getpgid`: the search for descendants |
 //! | `cgroup` | the files of a cgroup of version 2 |
+//! | `ancestry` | none: it is not kept who descends from whom |
 //! | `orphans` | `prctl(PR_SET_CHILD_SUBREAPER)`, `waitid(P_ALL)` |
 //! | `pipe` | `pipe2` |
 //! | `owner`, `random` | who we are, `getrandom` |
 
+mod ancestry;
 mod cgroup;
 mod facilities;
 mod foster;
@@ -45,12 +47,13 @@ mod wait;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use ancestry::{ANCESTRY, kill_tree};
 pub(crate) use cgroup::{Cgroups, Leaf};
 pub(crate) use facilities::{Facilities, Mask};
 pub(crate) use foster::adopter_of_orphans;
 pub(crate) use last_resort::{kill_unpinned, sleep_on_alone};
 pub(crate) use launch::{Born, Unborn, launch, signal_mask};
-pub(crate) use orphans::{Subreaper, await_child, bury, has_children};
+pub(crate) use orphans::{Subreaper, await_child, bury, is_childless};
 pub(crate) use owner::own_identity;
 pub(crate) use pin::{Pin, is_gone, sleep_on};
 pub(super) use pipe::new_pipe;

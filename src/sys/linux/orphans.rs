@@ -14,6 +14,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::io::Errno;
 use rustix::process::{child_subreaper, getpid, set_child_subreaper};
 
+use super::facilities::Facilities;
+
 /// Two that wait for all children would take them from each other.
 static TAKEN: AtomicBool = AtomicBool::new(false);
 
@@ -53,6 +55,17 @@ impl Subreaper {
     }
 }
 
+impl Subreaper {
+    /// What can be done where orphans come to this process: what could be done before.
+    #[expect(
+        clippy::unused_self,
+        reason = "it is what elsewhere makes a difference"
+    )]
+    pub(crate) fn enables(&self, facilities: Facilities) -> Facilities {
+        facilities
+    }
+}
+
 impl Drop for Subreaper {
     fn drop(&mut self) {
         if self.owner == crate::sys::unix::current_pid() {
@@ -74,10 +87,11 @@ pub(crate) fn await_child() -> io::Result<Option<u32>> {
     wait(libc::P_ALL, 0, libc::WNOWAIT).map(|ended| ended.and_then(|pid| u32::try_from(pid).ok()))
 }
 
-/// Whether this process has a child, alive or not, whatever signal it announces its end by.
-pub(crate) fn has_children() -> bool {
+/// Whether this process has no child, alive or not, whatever signal it would announce its end by. Where orphans come to it
+/// nobody descends from it then.
+pub(crate) fn is_childless() -> bool {
     let look = libc::WNOWAIT | libc::WNOHANG;
-    !matches!(wait(libc::P_ALL, 0, look), Ok(None))
+    matches!(wait(libc::P_ALL, 0, look), Ok(None))
 }
 
 /// Takes away a child that has ended and that nobody holds. `false`: it lives, or is no child of ours.

@@ -14,6 +14,7 @@ use rustix::io::Errno;
 
 use crate::exit::{Status, Usage};
 use crate::signal::Signal;
+use crate::sys::unix::usage::{bytes, duration};
 
 /// What a wait found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -94,19 +95,15 @@ struct KernelUsage {
 impl KernelUsage {
     fn into_usage(self) -> Usage {
         Usage {
-            user: duration(self.user),
-            system: duration(self.system),
-            max_rss_bytes: u64::try_from(self.max_rss_kib)
-                .ok()
-                .map(|kib| kib.saturating_mul(1024)),
+            user: time(self.user),
+            system: time(self.system),
+            max_rss_bytes: bytes(self.max_rss_kib),
         }
     }
 }
 
-/// Seconds and microseconds, neither of which is ever negative.
-fn duration([seconds, micros]: [libc::c_long; 2]) -> Duration {
-    let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
-    seconds.saturating_add(Duration::from_micros(u64::try_from(micros).unwrap_or(0)))
+fn time([seconds, micros]: [libc::c_long; 2]) -> Duration {
+    duration(seconds, micros)
 }
 
 /// The status in `si_code` and `si_status`.

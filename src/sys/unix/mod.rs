@@ -5,6 +5,7 @@ mod own;
 mod sleep;
 mod status;
 mod streams;
+pub(super) mod usage;
 
 pub(crate) use lifeline::{Lifeline, LifelineHolder, lifeline};
 pub(super) use own::to_pid;

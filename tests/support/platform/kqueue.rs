@@ -78,12 +78,35 @@ pub(crate) fn shrink_pipe(_pipe: &File) {
     not_here("a pipe of a chosen size")
 }
 
-pub(crate) fn subreaper() -> String {
+/// Orphans can come to this process on FreeBSD. On macOS they are launchd's.
+pub(crate) fn needs_orphans() {
+    #[cfg(target_os = "macos")]
+    not_here("the orphans of descendants")
+}
+
+/// Whether the kernel keeps whose orphan it is that comes to this process.
+pub(crate) fn descent_is_kept() -> bool {
+    true
+}
+
+/// What tells whether orphans come to this process.
+#[cfg(target_os = "macos")]
+pub(crate) fn taker_of_orphans() -> String {
     String::new()
 }
 
+/// What tells whether orphans come to this process.
+#[cfg(target_os = "freebsd")]
+pub(crate) fn taker_of_orphans() -> String {
+    let status = rustix::process::get_reaper_status(None);
+    format!("{:?}", status.map(|status| (status.flags, status.reaper)))
+}
+
+/// Has the orphans of all descendants come to this process.
 pub(crate) fn take_in_orphans() {
-    not_here("PR_SET_CHILD_SUBREAPER")
+    needs_orphans();
+    #[cfg(target_os = "freebsd")]
+    rustix::process::set_reaper_status(true).expect("one may take in orphans");
 }
 
 pub(crate) fn is_dumpable() -> bool {

@@ -65,8 +65,16 @@ pub(crate) fn shrink_pipe(pipe: &File) {
     rustix::pipe::fcntl_setpipe_size(pipe, 4096).expect("a page");
 }
 
+/// Orphans can come to this process.
+pub(crate) fn needs_orphans() {}
+
+/// Whether the kernel keeps whose orphan it is that comes to this process.
+pub(crate) fn descent_is_kept() -> bool {
+    false
+}
+
 /// What tells whether orphans come to this process.
-pub(crate) fn subreaper() -> String {
+pub(crate) fn taker_of_orphans() -> String {
     format!("{:?}", rustix::process::child_subreaper())
 }
 

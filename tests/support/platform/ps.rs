@@ -78,8 +78,13 @@ pub(crate) fn state(pid: u32) -> Option<char> {
     lines.first()?.trim().chars().next()
 }
 
-pub(crate) fn status_field(_pid: impl std::fmt::Display, _field: &str) -> Option<String> {
-    not_here("the fields of /proc/PID/status")
+/// A field of what Linux has in `/proc/PID/status`, by its name there.
+pub(crate) fn status_field(pid: impl std::fmt::Display, field: &str) -> Option<String> {
+    if field != "PPid" {
+        not_here("the fields of /proc/PID/status")
+    }
+    let (lines, _) = ps(&["-o", "ppid=", "-p", &pid.to_string()]);
+    lines.first().map(|line| line.trim().to_owned())
 }
 
 /// A set of signals of this process, by the names that Linux gives to them.
