@@ -8,6 +8,8 @@
 //! ```
 #![expect(clippy::print_stdout, reason = "an example that is there to be read")]
 
+mod system;
+
 use std::collections::HashSet;
 use std::error::Error;
 use std::fs;
@@ -24,8 +26,8 @@ use procession::{
     StopPolicy, Subscription, SystemProcess,
 };
 
-/// Whatever a conversation starts has this in its environment, and so has what that starts: it says which of several
-/// hosts on this machine it belongs to, for a rule and for a look at `/proc`.
+/// Whatever a conversation starts has this in its environment, and so has what that starts: it says, for a rule, which of
+/// several hosts on this machine it belongs to. The arguments say it too, for a look at what the system shows.
 const HOST: &str = "AGENT_HOST";
 
 /// How long a closed conversation may go on before the reaper sees to it.
@@ -39,7 +41,8 @@ fn main() -> Result<ExitCode> {
         [] => story(),
         ["serve"] => serve("by hand"),
         ["serve", name] => serve(name),
-        ["agent", "--conversation", _] => agent(),
+        ["agent", "--conversation", _, "of", name] => agent(name),
+        ["tool", "of", _] => tool(),
         _ => Err("usage: agent_host [serve [NAME]]".into()),
     }
 }
@@ -170,6 +173,7 @@ fn start(registry: &Registry, name: &str, conversation: u64) -> Result<()> {
     let session = registry.open_session(options)?;
     let mut agent = Command::new(std::env::current_exe()?);
     agent.args(["agent", "--conversation", &conversation.to_string()]);
+    agent.args(["of", name]);
     // What a person reads in the reports.
     agent.arg0("agent_host");
     agent.env(HOST, name).stdin(Stdio::null());
@@ -213,10 +217,17 @@ fn tell(events: Subscription) {
 }
 
 /// An agent: starts a tool, says so, and waits for it.
-fn agent() -> Result<ExitCode> {
-    let mut tool = Command::new("sleep").arg("300").spawn()?;
+fn agent(name: &str) -> Result<ExitCode> {
+    let mut tool = Command::new(std::env::current_exe()?);
+    let mut tool = tool.args(["tool", "of", name]).spawn()?;
     println!("ready");
     tool.wait()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A tool: takes its time.
+fn tool() -> Result<ExitCode> {
+    thread::park_timeout(Duration::from_secs(300));
     Ok(ExitCode::SUCCESS)
 }
 
@@ -233,23 +244,37 @@ fn story() -> Result<ExitCode> {
     }
     host.order("close 1", "conversation 1 is closed")?;
     host.until("session 1 \"conversation 1\" (reaper)")?;
-    println!("    /proc: {} processes of it alive", living(&name)?.len());
+    println!(
+        "    the system: {} processes of it alive",
+        living(&name)?.len()
+    );
 
     println!("--- it is killed with SIGKILL, and can do nothing about it");
     host.child.kill()?;
     host.child.wait()?;
-    println!("    /proc: {} processes of it alive", living(&name)?.len());
+    println!(
+        "    the system: {} processes of it alive",
+        living(&name)?.len()
+    );
 
     println!("--- and there is an orphan that no registry has ever marked");
     Command::new("sh")
-        .args(["-c", "exec >/dev/null 2>&1; sleep 300 &"])
+        .args(["-c", "exec >/dev/null 2>&1; \"$0\" tool of \"$1\" &"])
+        .arg(std::env::current_exe()?)
+        .arg(&name)
         .env(HOST, &name)
         .status()?;
-    println!("    /proc: {} processes of it alive", living(&name)?.len());
+    println!(
+        "    the system: {} processes of it alive",
+        living(&name)?.len()
+    );
 
     println!("--- it is started again");
     let mut host = Running::start(&name)?;
-    println!("    /proc: {} processes of it alive", living(&name)?.len());
+    println!(
+        "    the system: {} processes of it alive",
+        living(&name)?.len()
+    );
     host.order("open 10", "is open")?;
     println!("--- and stopped as it should be");
     drop(host.child.stdin.take());
@@ -257,7 +282,10 @@ fn story() -> Result<ExitCode> {
     let status = host.child.wait()?;
 
     let left = living(&name)?;
-    println!("--- /proc: {} processes of it alive {left:?}", left.len());
+    println!(
+        "--- the system: {} processes of it alive {left:?}",
+        left.len()
+    );
     Ok(if status.success() && left.is_empty() {
         ExitCode::SUCCESS
     } else {
@@ -316,23 +344,8 @@ impl Running {
 
 /// The living processes that a host of this name has brought about.
 fn living(name: &str) -> Result<Vec<u32>> {
-    let entry = format!("{HOST}={name}");
-    let mut found = Vec::new();
-    for process in fs::read_dir("/proc")? {
-        let process = process?;
-        let Some(pid) = process
-            .file_name()
-            .to_str()
-            .and_then(|pid| pid.parse().ok())
-        else {
-            continue;
-        };
-        // Unreadable means gone since the listing, or another user's: neither is ours.
-        let environ = fs::read(process.path().join("environ")).unwrap_or_default();
-        let mut variables = environ.split(|&byte| byte == 0);
-        if variables.any(|variable| variable == entry.as_bytes()) {
-            found.push(pid);
-        }
-    }
-    Ok(found)
+    let its = format!(" of {name}");
+    let all = system::processes()?.into_iter();
+    let living = all.filter(|seen| !seen.is_zombie && seen.command.ends_with(&its));
+    Ok(living.map(|seen| seen.pid).collect())
 }

@@ -1,13 +1,14 @@
 //! The main job: six sessions of real processes, ended one after the other, with the events as they arrive, a report for
-//! each session, and a look at `/proc` at the end. The exit code is 1 if anything is left.
+//! each session, and at the end a look at what the system says. The exit code is 1 if anything is left.
 //!
 //! ```sh
 //! cargo run --example end_session
 //! ```
 #![expect(clippy::print_stdout, reason = "an example that is there to be read")]
 
+mod system;
+
 use std::error::Error;
-use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Command, ExitCode, Stdio};
 use std::thread;
@@ -17,8 +18,7 @@ use procession::{
     Event, EventKind, Process, Registry, SessionId, Signal, SpawnOptions, StopPolicy, Subscription,
 };
 
-/// Every child carries it, so that `/proc` can be asked for what is left without believing the library.
-const TOKEN: &str = "END_SESSION_EXAMPLE";
+use system::Seen;
 
 const OBEDIENT: SessionId = SessionId::new(1);
 const STUBBORN: SessionId = SessionId::new(2);
@@ -43,13 +43,13 @@ fn title(session: SessionId) -> &'static str {
 }
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
-    let token = std::process::id().to_string();
     let registry = Registry::new()?;
     let events = registry.subscribe();
     let printer = thread::spawn(move || print_events(events));
 
-    start_all(&registry, &token)?;
-    let before = living(&token)?;
+    start_all(&registry)?;
+    // Without believing the library.
+    let before = ours(&system::processes()?);
 
     let term = |grace: u64| StopPolicy::new().signal(Signal::TERM, Duration::from_millis(grace));
     let mut clean = true;
@@ -71,15 +71,22 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
         .join()
         .map_err(|_| "the thread that prints panicked")?;
 
-    let after = living(&token)?;
-    let children = children()?;
-    println!("\n/proc before the ends: {} of ours alive", before.len());
+    let now = system::processes()?;
+    // Whoever the parent is by now.
+    let same = |one: &Seen, seen: &Seen| one.pid == seen.pid && one.command == seen.command;
+    let alive = |seen: &&Seen| !seen.is_zombie && before.iter().any(|one| same(one, seen));
+    let left: Vec<&Seen> = now.iter().filter(alive).collect();
+    let own = std::process::id();
+    let children = now.iter().filter(|seen| seen.parent == own).count();
     println!(
-        "/proc now: {} of ours alive {after:?}, {} children of this process, zombies included",
-        after.len(),
-        children.len(),
+        "\nthe system, before the ends: {} of ours alive",
+        before.len()
     );
-    let nothing_left = clean && after.is_empty() && children.is_empty();
+    println!(
+        "the system, now: {} of ours alive {left:?}, {children} children of this process, zombies included",
+        left.len(),
+    );
+    let nothing_left = clean && left.is_empty() && children == 0;
     Ok(if nothing_left {
         ExitCode::SUCCESS
     } else {
@@ -88,10 +95,10 @@ fn main() -> Result<ExitCode, Box<dyn Error>> {
 }
 
 /// Starts every process of the example, and returns when each is in the state that its session is about.
-fn start_all(registry: &Registry, token: &str) -> procession::Result<()> {
+fn start_all(registry: &Registry) -> procession::Result<()> {
     let spawn = |session, label: &str, script: &str| {
         let mut command = Command::new("sh");
-        command.args(["-c", script]).env(TOKEN, token);
+        command.args(["-c", script]);
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         registry.spawn_with(session, &mut command, &SpawnOptions::new().label(label))
     };
@@ -210,34 +217,16 @@ impl Tally {
     }
 }
 
-/// The living processes that carry this run's token.
-fn living(token: &str) -> std::io::Result<Vec<u32>> {
-    let entry = format!("{TOKEN}={token}");
-    let mut found = Vec::new();
-    for process in fs::read_dir("/proc")? {
-        let process = process?;
-        let Ok(pid) = process.file_name().to_string_lossy().parse() else {
-            continue;
-        };
-        // Unreadable means gone since the listing, or another user's: neither is ours.
-        let environ = fs::read(process.path().join("environ")).unwrap_or_default();
-        if environ.split(|&b| b == 0).any(|v| v == entry.as_bytes()) {
-            found.push(pid);
+/// Those who live and descend from this process.
+fn ours(all: &[Seen]) -> Vec<Seen> {
+    let mut families = vec![std::process::id()];
+    let mut ours = Vec::new();
+    while let Some(parent) = families.pop() {
+        let children = all.iter().filter(|seen| seen.parent == parent);
+        for child in children.filter(|child| !child.is_zombie) {
+            families.push(child.pid);
+            ours.push(child.clone());
         }
     }
-    Ok(found)
-}
-
-/// The children of this process, the unreaped ones included.
-fn children() -> std::io::Result<Vec<u32>> {
-    let mut found = Vec::new();
-    for thread in fs::read_dir("/proc/self/task")? {
-        let listed = fs::read_to_string(thread?.path().join("children"))?;
-        found.extend(
-            listed
-                .split_whitespace()
-                .filter_map(|pid| pid.parse::<u32>().ok()),
-        );
-    }
-    Ok(found)
+    ours
 }

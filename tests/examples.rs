@@ -131,8 +131,8 @@ fn end_session_ends_everybody_and_finds_nobody_left() {
             "session 2",
             "still there: SIGKILL is next",
             "100 members",
-            "/proc before the ends: 10",
-            "/proc now: 0 of ours alive [], 0 children",
+            "the system, before the ends: 10",
+            "the system, now: 0 of ours alive [], 0 children",
         ],
     );
 }
@@ -245,20 +245,20 @@ fn agent_host_ends_what_it_left_when_it_was_killed() {
         "no orphans",
         "conversation 42 is open",
         "session 1 \"conversation 1\" (reaper): clean",
-        "/proc: 4 processes of it alive",
+        "the system: 4 processes of it alive",
         "killed with SIGKILL",
-        "/proc: 4 processes of it alive",
-        "/proc: 5 processes of it alive",
+        "the system: 4 processes of it alive",
+        "the system: 5 processes of it alive",
         "started again",
         "recovery: 4 ended",
         "sweep: 1 found, 1 ended",
         "reparented and of our conversations",
         "no orphans",
-        "/proc: 0 processes of it alive",
+        "the system: 0 processes of it alive",
         "conversation 10 is open",
         "session 10 \"conversation 10\" (shutdown): clean",
         "closed, clean",
-        "/proc: 0 processes of it alive []",
+        "the system: 0 processes of it alive []",
     ];
     says("agent_host", &[], 0, &wanted);
 }

@@ -163,7 +163,8 @@ pub(in crate::sys) fn executable(pid: Pid) -> Option<PathBuf> {
     Some(OsString::from_vec(path).into())
 }
 
-/// The arguments and the environment that it was started with; only of our own user's processes, unless we may do anything.
+/// The arguments and the environment that it was started with; only of our own user's processes, unless we may do anything. Of the
+/// system's own programs (`CS_RESTRICT`) the environment is left out, for the super-user too.
 ///
 /// # Errors
 ///
