@@ -33,6 +33,21 @@ impl fmt::Display for Unavailable {
     }
 }
 
+/// Facilities to be treated as missing, so that the ways without them can be tested on a kernel that has them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Mask {
+    /// The floor itself: the probe fails as it does on a kernel without pidfds or kqueue.
+    pub(crate) pidfd: bool,
+    /// A group can be signalled after its leader was reaped.
+    pub(crate) group_signal: bool,
+    /// Linux: the inodes of pidfds.
+    pub(crate) pidfs: bool,
+    /// Linux: `PIDFD_GET_INFO`; hides `exit_info` as well, which is a part of it.
+    pub(crate) pidfd_info: bool,
+    /// The status of who is not our child, or was reaped by somebody else.
+    pub(crate) exit_info: bool,
+}
+
 /// What a process is to us, which decides who will collect its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum Relation {
@@ -207,6 +222,7 @@ impl Environ {
 pub(crate) enum Limits {
     Read(Pair),
     /// It is another user's, or hidden.
+    #[allow(dead_code, reason = "only Linux has a limit that could be refused")]
     Refused,
     /// There is no such process (any more).
     Gone,

@@ -2,7 +2,7 @@
 
 #![expect(unsafe_code, reason = "rustix has no posix_spawn")]
 
-use std::ffi::{CStr, c_int, c_short};
+use std::ffi::{c_int, c_short};
 
 use crate::sys::kqueue::Wanted;
 
@@ -15,19 +15,6 @@ unsafe extern "C" {
         actions: *mut libc::posix_spawn_file_actions_t,
         descriptor: c_int,
     ) -> c_int;
-}
-
-/// Adds a change of the directory.
-///
-/// # Safety
-///
-/// The actions are initialised.
-pub(in crate::sys) unsafe fn add_directory(
-    actions: &mut libc::posix_spawn_file_actions_t,
-    directory: &CStr,
-) -> c_int {
-    // SAFETY: the actions are initialised, as the caller says, and the path ends with a NUL; it is copied.
-    unsafe { libc::posix_spawn_file_actions_addchdir_np(actions, directory.as_ptr()) }
 }
 
 /// Asks for all descriptors to be closed, but for the standard ones and those that actions bring about. Returns the flag

@@ -37,5 +37,5 @@ pub(in crate::sys) use reaper::{
     ANCESTRY, NO_GROUP_SIGNAL, NO_ORPHANS, adopter_of_orphans, become_reaper, forebear,
     has_orphaned_group, is_childless, is_reaper, kill_tree, kindred, stop_being_reaper,
 };
-pub(in crate::sys) use spawn::{SET_SESSION, add_directory, close_others};
+pub(in crate::sys) use spawn::{SET_SESSION, close_others};
 pub(in crate::sys) use usage::usage;

@@ -2,12 +2,20 @@
 
 #![expect(unsafe_code, reason = "rustix has no posix_spawn")]
 
-use std::ffi::{CStr, c_int, c_short};
+use std::ffi::{CStr, c_char, c_int, c_short};
 use std::io;
 use std::mem::MaybeUninit;
 
 use super::launch::Wanted;
 use crate::sys::system;
+
+unsafe extern "C" {
+    /// macOS 10.15, FreeBSD 13.1.
+    fn posix_spawn_file_actions_addchdir_np(
+        actions: *mut libc::posix_spawn_file_actions_t,
+        directory: *const c_char,
+    ) -> c_int;
+}
 
 /// What a child does with its descriptors and its directory.
 pub(super) struct Actions(libc::posix_spawn_file_actions_t);
@@ -41,8 +49,8 @@ impl Actions {
     }
 
     pub(super) fn enter(&mut self, directory: &CStr) -> io::Result<()> {
-        // SAFETY: the actions are initialised.
-        done(unsafe { system::add_directory(&mut self.0, directory) })
+        // SAFETY: the actions are initialised, and the path ends with a NUL; it is copied.
+        done(unsafe { posix_spawn_file_actions_addchdir_np(&mut self.0, directory.as_ptr()) })
     }
 
     /// Returns the flag that goes with it.

@@ -2,7 +2,7 @@
 
 use super::queue::Queue;
 use crate::sys::system;
-use crate::sys::vocabulary::Unavailable;
+use crate::sys::vocabulary::{Mask, Unavailable};
 
 /// What the kernel offers beyond the floor of `kqueue` with notes of exits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,21 +36,6 @@ impl Facilities {
             None => Ok(()),
         }
     }
-}
-
-/// Facilities to be treated as missing, in the words of all back ends.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mask {
-    /// The floor itself: the probe fails.
-    pub(crate) pidfd: bool,
-    /// See [`Facilities::group_signal`].
-    pub(crate) group_signal: bool,
-    /// There are none to be hidden; an identity is another id here.
-    pub(crate) pidfs: bool,
-    /// See [`Facilities::exit_info`].
-    pub(crate) pidfd_info: bool,
-    /// See [`Facilities::exit_info`].
-    pub(crate) exit_info: bool,
 }
 
 /// Tries the floor once. What `mask` names is treated as missing.

@@ -24,10 +24,9 @@ use super::attributes::{Actions, Attributes};
 use super::facilities::Facilities;
 use super::pin::Pin;
 use super::queue::Queue;
-use super::signal::kill_unpinned;
 use crate::sys::orders::{ChildMask, Fault, Grouping, Orders, Step};
 use crate::sys::system;
-use crate::sys::unix::to_pid;
+use crate::sys::unix::{kill_unpinned, to_pid};
 
 /// The highest signal that a mask of ours tells of.
 const LAST_SIGNAL: c_int = 64;

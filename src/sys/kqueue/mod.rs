@@ -38,7 +38,7 @@
 //! | `revocation` | `pipe` |
 //! | `launch`, `attributes` | `posix_spawn` |
 //! | `table` | the functions that `darwin` and `freebsd` both have |
-//! | `orphans`, `ancestry` | `waitid(P_ALL)`, and what `darwin` and `freebsd` know of descendants |
+//! | `orphans`, `ancestry` | what `darwin` and `freebsd` know of descendants |
 //! | `cgroup` | none: there are no cgroups |
 //! | `random` | `arc4random_buf` |
 
@@ -67,14 +67,15 @@ pub(crate) mod simulated;
 
 pub(crate) use ancestry::{ANCESTRY, kill_tree};
 pub(crate) use cgroup::{Cgroups, Leaf};
-pub(crate) use facilities::{Facilities, Mask, probe};
+pub(crate) use facilities::{Facilities, probe};
 pub(crate) use launch::{Born, Unborn, launch, signal_mask};
-pub(crate) use orphans::{Subreaper, adopter_of_orphans, await_child, bury, is_childless};
+pub(super) use orphans::{EVERY_CHILD, adopts_orphans_by_wish, ask_for_orphans, give_up_orphans};
+pub(crate) use orphans::{adopter_of_orphans, is_childless};
 pub(crate) use pin::{Pin, is_gone, sleep_on, sleep_on_alone};
 pub(crate) use poller::{Poller, Watch};
 pub(crate) use random::random_u64;
-pub(crate) use revocation::{Revocation, wait_readable, wait_writable};
-pub(crate) use signal::{Target, kill_unpinned, send_signal};
+pub(crate) use revocation::Revocation;
+pub(crate) use signal::send_signal;
 pub(crate) use table::{
     LIMIT_OF_MARK, ProcessTable, adopts_orphans, command_line, is_ancestor, mark_limit,
     own_identity, own_limit, read_process, start_of, ticks_since_boot, why_alive,

@@ -1,10 +1,5 @@
 //! The one door through which signals leave.
 
-#![expect(
-    unsafe_code,
-    reason = "rustix has no kill for numbers that are not its signals, nor for a group by its number alone"
-)]
-
 use std::io;
 
 use rustix::io::Errno;
@@ -12,24 +7,8 @@ use rustix::process::Pid;
 
 use super::facilities::Facilities;
 use super::meaning::is_refused_by_the_dead_alone;
-use super::pin::Pin;
 use crate::sys::system;
-use crate::sys::unix::{current_pid, own_group, peek_child, to_pid};
-use crate::sys::vocabulary::ChildState;
-
-/// Whom a signal is for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Target<'a> {
-    /// This process alone.
-    Process(&'a Pin),
-    /// The group that has the number of this process, whether or not it is still in it.
-    Group {
-        /// The process whose number the group has.
-        leader: &'a Pin,
-        /// Whether the leader was reaped. Its number may be anybody's then.
-        reaped: bool,
-    },
-}
+use crate::sys::unix::{Target, kill, to_pid};
 
 /// Sends a signal (0 to 64; 0 only asks). All signals of this crate leave here.
 ///
@@ -52,17 +31,15 @@ pub(crate) fn send_signal(
     signal: i32,
     facilities: &Facilities,
 ) -> io::Result<()> {
+    target.refuse_own()?;
     match target {
         Target::Process(pin) => {
-            refuse_own(pin.pid())?;
             if !pin.holds_its_number() {
                 return Err(Errno::SRCH.into());
             }
             kill(pin.number().as_raw_nonzero().get(), signal)
         }
         Target::Group { leader, reaped } => {
-            refuse_own(leader.pid())?;
-            refuse_own_group(leader.pid())?;
             if reaped || !leader.holds_its_number() {
                 find_orphaned_group(leader.number(), facilities)?;
             }
@@ -107,69 +84,10 @@ fn signal_group(group: Pid, signal: i32) -> io::Result<()> {
     }
 }
 
-/// Kills a child of ours that could not be pinned, and its group if it was started as the leader of one.
-///
-/// Only for the thread that has just started it and has not waited for it: the zombie keeps the number from being
-/// anybody else's.
-pub(crate) fn kill_unpinned(child: u32, own_group_too: bool) {
-    if child <= 1 || child == current_pid() {
-        return;
-    }
-    // A host that reaps all its children may have reaped this one, and its number may be a stranger's by now.
-    if !matches!(
-        peek_child(child),
-        Ok(ChildState::Alive | ChildState::Waitable)
-    ) {
-        return;
-    }
-    let Ok(pid) = to_pid(child) else { return };
-    let number = pid.as_raw_nonzero().get();
-    if own_group_too && child != own_group() {
-        // ESRCH, EPERM: nobody is in it, or zombies alone.
-        drop(kill(-number, libc::SIGKILL));
-    }
-    // ESRCH: the host reaps all its children, and has reaped this one.
-    drop(kill(number, libc::SIGKILL));
-}
-
-/// `whom` is above 1, or below -1: a process, or a group.
-fn kill(whom: i32, signal: i32) -> io::Result<()> {
-    // SAFETY: no memory is involved.
-    let answer = unsafe { libc::kill(whom, signal) };
-    if answer == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
 /// Whether anybody has this number, a zombie included. Nothing is sent.
 pub(super) fn is_taken(pid: Pid) -> bool {
     match kill(pid.as_raw_nonzero().get(), 0) {
         Ok(()) => true,
         Err(error) => Errno::from_io_error(&error) == Some(Errno::PERM),
     }
-}
-
-/// Refuses what no signal of ours may ever reach. A group is held against it too: one that is numbered like pid 1 is as
-/// bad as pid 1.
-fn refuse_own(pid: u32) -> io::Result<()> {
-    match pid {
-        0 => refused("refused to signal pid 0"),
-        1 => refused("refused to signal pid 1"),
-        own if own == current_pid() => refused("refused to signal this process"),
-        _ => Ok(()),
-    }
-}
-
-/// Refuses the group that we are in. Its leader alone may well be signalled: in `a | host` that is `a`.
-fn refuse_own_group(group: u32) -> io::Result<()> {
-    if group == own_group() {
-        return refused("refused to signal the process group of this process");
-    }
-    Ok(())
-}
-
-fn refused(why: &'static str) -> io::Result<()> {
-    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
 }

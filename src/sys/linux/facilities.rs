@@ -36,18 +36,3 @@ impl Facilities {
         }
     }
 }
-
-/// Facilities to be treated as missing, so that the ways without them can be tested on a kernel that has them.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Mask {
-    /// The floor itself: the probe fails as it does on a kernel without pidfds.
-    pub(crate) pidfd: bool,
-    /// See [`Facilities::group_signal`].
-    pub(crate) group_signal: bool,
-    /// See [`Facilities::pidfs`].
-    pub(crate) pidfs: bool,
-    /// See [`Facilities::pidfd_info`]; hides `exit_info` as well, which is a part of it.
-    pub(crate) pidfd_info: bool,
-    /// See [`Facilities::exit_info`].
-    pub(crate) exit_info: bool,
-}

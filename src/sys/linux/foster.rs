@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicI32, AtomicU32, Ordering};
 use libc::{c_int, c_void};
 
 use super::facilities::Facilities;
-use super::last_resort::sleep_on_alone;
 use super::launch::AllBlocked;
 use super::pin::Pin;
+use super::pin::sleep_on_alone;
 
 /// The frames of both are small, more without optimisation. No guard: neither calls anything that is not written here.
 const STACK: usize = 32 * 1024;

@@ -10,14 +10,13 @@
 //! | `signal` | `pidfd_send_signal`, `kill` |
 //! | `poller`, `timer` | `epoll` by way of mio, `timerfd` |
 //! | `revocation` | `eventfd` |
-//! | `last_resort` | `kill`, for a child that could not be pinned |
 //! | `launch` | `clone`, and what the child does until `execve` |
 //! | `procfs`, `parse` | `/proc` |
 //! | `foster` | `clone`, twice: where orphans go |
 //! | `table` | `/proc` as a whole, `prlimit`, `getpgid`: the search for descendants |
 //! | `cgroup` | the files of a cgroup of version 2 |
 //! | `ancestry` | none: it is not kept who descends from whom |
-//! | `orphans` | `prctl(PR_SET_CHILD_SUBREAPER)`, `waitid(P_ALL)` |
+//! | `orphans` | `prctl(PR_SET_CHILD_SUBREAPER)` |
 //! | `pipe` | `pipe2` |
 //! | `owner`, `random` | who we are, `getrandom` |
 
@@ -26,7 +25,6 @@ mod cgroup;
 mod facilities;
 mod foster;
 mod info;
-mod last_resort;
 mod launch;
 mod look;
 mod orphans;
@@ -49,20 +47,20 @@ mod tests;
 
 pub(crate) use ancestry::{ANCESTRY, kill_tree};
 pub(crate) use cgroup::{Cgroups, Leaf};
-pub(crate) use facilities::{Facilities, Mask};
+pub(crate) use facilities::Facilities;
 pub(crate) use foster::adopter_of_orphans;
-pub(crate) use last_resort::{kill_unpinned, sleep_on_alone};
 pub(crate) use launch::{Born, Unborn, launch, signal_mask};
-pub(crate) use orphans::{Subreaper, await_child, bury, is_childless};
+pub(crate) use orphans::is_childless;
+pub(super) use orphans::{EVERY_CHILD, adopts_orphans_by_wish, ask_for_orphans, give_up_orphans};
 pub(crate) use owner::own_identity;
-pub(crate) use pin::{Pin, is_gone, sleep_on};
+pub(crate) use pin::{Pin, is_gone, sleep_on, sleep_on_alone};
 pub(super) use pipe::new_pipe;
 pub(crate) use poller::{Poller, Watch};
 pub(crate) use probe::probe;
 pub(crate) use procfs::{command_line, is_ancestor, read_process, why_alive};
 pub(crate) use random::random_u64;
-pub(crate) use revocation::{Revocation, wait_readable, wait_writable};
-pub(crate) use signal::{Target, send_signal};
+pub(crate) use revocation::Revocation;
+pub(crate) use signal::send_signal;
 pub(crate) use table::{
     LIMIT_OF_MARK, ProcessTable, adopts_orphans, mark_limit, own_limit, start_of, ticks_since_boot,
 };

@@ -160,3 +160,15 @@ pub(crate) fn sleep_on(pin: &Pin, line: &Lifeline, deadline: Option<Instant>) ->
     }
     Ok(Woken::Process)
 }
+
+/// Sleeps until the process has ended or the deadline has passed, with no reactor to think of. `true`: it has ended.
+///
+/// # Errors
+///
+/// `ENOMEM`.
+pub(crate) fn sleep_on_alone(pin: &Pin, deadline: Option<Instant>) -> io::Result<bool> {
+    sleep_until(
+        &mut [PollFd::from_borrowed_fd(pin.fd(), PollFlags::IN)],
+        deadline,
+    )
+}

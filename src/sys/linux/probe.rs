@@ -13,11 +13,11 @@ use rustix::io::Errno;
 use rustix::process::{PidfdFlags, pidfd_open};
 use rustix::thread::gettid;
 
-use super::facilities::{Facilities, Mask};
+use super::facilities::Facilities;
 use super::wait::{Collected, peek};
 use super::{info, signal};
 use crate::sys::unix::{block_all_signals, current_pid, timespec, to_pid};
-use crate::sys::vocabulary::Unavailable;
+use crate::sys::vocabulary::{Mask, Unavailable};
 
 /// The file system type of pidfs, `PID_FS_MAGIC`.
 const PIDFS_MAGIC: u64 = 0x5049_4446;

@@ -1,9 +1,6 @@
 //! The one door through which signals leave.
 
-#![expect(
-    unsafe_code,
-    reason = "rustix has no pidfd_send_signal with flags, and no kill for numbers that are not its signals"
-)]
+#![expect(unsafe_code, reason = "rustix has no pidfd_send_signal with flags")]
 
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -12,24 +9,10 @@ use rustix::io::Errno;
 
 use super::facilities::Facilities;
 use super::pin::Pin;
-use crate::sys::unix::{current_pid, own_group, to_pid};
+use crate::sys::unix::{Target, kill, to_pid};
 
 /// `PIDFD_SIGNAL_PROCESS_GROUP` (6.9).
 const TO_GROUP: libc::c_uint = 1 << 2;
-
-/// Whom a signal is for.
-#[derive(Clone, Copy, Debug)]
-pub(crate) enum Target<'a> {
-    /// This process alone.
-    Process(&'a Pin),
-    /// The group that has the number of this process, whether or not it is still in it.
-    Group {
-        /// The process whose number the group has.
-        leader: &'a Pin,
-        /// Whether the leader was reaped. Its number may be anybody's then, and only the pidfd reaches the group.
-        reaped: bool,
-    },
-}
 
 /// Sends a signal (0 to 64; 0 only asks). All signals of this crate leave here.
 ///
@@ -47,14 +30,10 @@ pub(crate) fn send_signal(
     signal: i32,
     facilities: &Facilities,
 ) -> io::Result<()> {
+    target.refuse_own()?;
     match target {
-        Target::Process(pin) => {
-            refuse_own(pin.pid())?;
-            pidfd_send_signal(pin.fd(), signal, 0)
-        }
+        Target::Process(pin) => pidfd_send_signal(pin.fd(), signal, 0),
         Target::Group { leader, reaped } => {
-            refuse_own(leader.pid())?;
-            refuse_own_group(leader.pid())?;
             if facilities.group_signal {
                 pidfd_send_signal(leader.fd(), signal, TO_GROUP)
             } else {
@@ -104,36 +83,7 @@ fn send_by_number(leader: &Pin, reaped: bool, signal: i32) -> io::Result<()> {
         Err(error) => return Err(error),
     }
     let group = to_pid(leader.pid())?.as_raw_nonzero().get();
-    // SAFETY: no memory is involved. The group is positive and above 1, so that its negative is neither 0 nor -1.
-    let answer = unsafe { libc::kill(-group, signal) };
-    if answer == 0 {
-        Ok(())
-    } else {
-        Err(io::Error::last_os_error())
-    }
-}
-
-/// Refuses what no signal of ours may ever reach. A group is held against it too: one that is numbered like pid 1 is as
-/// bad as pid 1.
-fn refuse_own(pid: u32) -> io::Result<()> {
-    match pid {
-        0 => refused("refused to signal pid 0"),
-        1 => refused("refused to signal pid 1"),
-        own if own == current_pid() => refused("refused to signal this process"),
-        _ => Ok(()),
-    }
-}
-
-/// Refuses the group that we are in. Its leader alone may well be signalled: in `a | host` that is `a`.
-fn refuse_own_group(group: u32) -> io::Result<()> {
-    if group == own_group() {
-        return refused("refused to signal the process group of this process");
-    }
-    Ok(())
-}
-
-fn refused(why: &'static str) -> io::Result<()> {
-    Err(io::Error::new(io::ErrorKind::InvalidInput, why))
+    kill(-group, signal)
 }
 
 /// Whether a signal can be sent through a pidfd at all: asks, with signal 0, whether we may signal ourselves.

@@ -14,8 +14,8 @@ use super::child::child;
 use super::script::Script;
 use super::unborn::Unborn;
 use crate::sys::linux::facilities::Facilities;
-use crate::sys::linux::last_resort::sleep_on_alone;
 use crate::sys::linux::pin::Pin;
+use crate::sys::linux::pin::sleep_on_alone;
 use crate::sys::orders::{Fault, Orders, Step};
 
 /// A child that became a program, or was killed on the way there.
