@@ -19,13 +19,22 @@ use support::{
 fn main() -> ExitCode {
     support::main(
         &[
-            test!(a_stranger_with_the_pid_of_a_dead_child_is_never_signalled).needs_root(),
             test!(a_stranger_with_the_pid_of_a_dead_child_is_never_signalled)
+                .needs_proc()
+                .needs_root(),
+            test!(a_stranger_with_the_pid_of_a_dead_child_is_never_signalled)
+                .needs_proc()
                 .needs_root()
                 .on_an_older_kernel(),
-            test!(a_stranger_with_the_pid_of_a_stolen_child_is_never_signalled).needs_root(),
-            test!(a_stranger_with_the_pid_of_an_attached_process_is_never_signalled).needs_root(),
-            test!(a_pid_that_comes_back_is_another_process_of_the_registry).needs_root(),
+            test!(a_stranger_with_the_pid_of_a_stolen_child_is_never_signalled)
+                .needs_proc()
+                .needs_root(),
+            test!(a_stranger_with_the_pid_of_an_attached_process_is_never_signalled)
+                .needs_proc()
+                .needs_root(),
+            test!(a_pid_that_comes_back_is_another_process_of_the_registry)
+                .needs_proc()
+                .needs_root(),
             test!(an_adopted_child_is_ended_and_reaped),
             test!(an_adopted_childs_group_is_ended_only_if_it_leads_one),
             test!(an_adopted_childs_group_is_ended_only_if_it_leads_one).on_an_older_kernel(),

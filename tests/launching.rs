@@ -26,15 +26,19 @@ fn main() -> ExitCode {
         &[
             test!(the_command_can_be_inspected_and_used_again),
             test!(the_program_is_searched_for_in_the_childs_path),
-            test!(a_child_leads_a_session_or_a_group_or_joins_one),
-            test!(signals_are_reset_unless_the_host_says_otherwise),
-            test!(descriptors_get_the_numbers_that_they_were_given),
-            test!(other_descriptors_are_closed_on_request),
-            test!(limits_niceness_and_umask_are_the_childs_alone),
-            test!(a_user_is_changed_also_where_groups_may_not_be).needs_root(),
-            test!(another_user_is_a_childs_own).needs_root(),
-            test!(the_parents_death_is_the_childs),
-            test!(the_end_of_the_calling_thread_is_not_the_parents_death),
+            test!(a_child_leads_a_session_or_a_group_or_joins_one).needs_proc(),
+            test!(signals_are_reset_unless_the_host_says_otherwise).needs_proc(),
+            test!(descriptors_get_the_numbers_that_they_were_given).needs_proc(),
+            test!(other_descriptors_are_closed_on_request).needs_proc(),
+            test!(limits_niceness_and_umask_are_the_childs_alone).needs_launches_by_clone(),
+            test!(a_user_is_changed_also_where_groups_may_not_be)
+                .needs_launches_by_clone()
+                .needs_root(),
+            test!(another_user_is_a_childs_own)
+                .needs_launches_by_clone()
+                .needs_root(),
+            test!(the_parents_death_is_the_childs).needs_launches_by_clone(),
+            test!(the_end_of_the_calling_thread_is_not_the_parents_death).needs_launches_by_clone(),
             test!(pipes_end_where_std_ends_them),
             test!(the_mark_is_there_and_nests),
         ],

@@ -22,7 +22,7 @@ use support::{
 fn main() -> ExitCode {
     support::main(
         &[
-            test!(what_both_can_is_the_same_by_both),
+            test!(what_both_can_is_the_same_by_both).needs_proc(),
             test!(a_script_without_an_interpreter_is_an_error_by_both),
             test!(an_environment_with_names_twice_is_the_same_by_both),
         ],

@@ -21,10 +21,13 @@ use support::{
 fn main() -> ExitCode {
     support::main(
         &[
-            test!(a_launch_that_hangs_before_exec_is_ended_with_its_session),
-            test!(a_launch_that_hangs_is_ended_by_a_shutdown_and_keeps_no_other_from_its_thread),
-            test!(a_child_that_is_stopped_before_exec_is_ended_with_its_session),
-            test!(a_child_that_is_stopped_before_exec_goes_on),
+            test!(a_launch_that_hangs_before_exec_is_ended_with_its_session)
+                .needs_launches_by_clone(),
+            test!(a_launch_that_hangs_is_ended_by_a_shutdown_and_keeps_no_other_from_its_thread)
+                .needs_launches_by_clone(),
+            test!(a_child_that_is_stopped_before_exec_is_ended_with_its_session)
+                .needs_launches_by_clone(),
+            test!(a_child_that_is_stopped_before_exec_goes_on).needs_launches_by_clone(),
             test!(launches_that_race_an_end_are_refused_or_ended_with_the_rest),
             test!(sixty_four_threads_launch_while_others_fork_and_change_the_environment),
             test!(ten_thousand_descriptors_and_a_deaf_host_change_nothing),
@@ -34,7 +37,7 @@ fn main() -> ExitCode {
 }
 
 fn program() -> Command {
-    let mut command = Command::new("/bin/true");
+    let mut command = Command::new("/usr/bin/true");
     command.stdin(Stdio::null());
     command
 }
@@ -50,7 +53,7 @@ struct Hanging {
 
 impl Hanging {
     fn new() -> Self {
-        let text = fs::read("/bin/true").expect("it can be read");
+        let text = fs::read("/usr/bin/true").expect("it can be read");
         let program = Scratch::new("hanging", &text, 0o755);
         let file = File::open(program.path()).expect("it is there");
         lease(&file);
@@ -243,7 +246,7 @@ fn sixty_four_threads_launch_while_others_fork_and_change_the_environment() {
             scope.spawn(|| {
                 while !over.load(Ordering::Relaxed) {
                     assert_eq!(run_in_fork(|| ()), Forked::Exited(0));
-                    let mut command = std::process::Command::new("/bin/true");
+                    let mut command = std::process::Command::new("/usr/bin/true");
                     assert!(command.status().expect("it can be started").success());
                 }
             });

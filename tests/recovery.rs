@@ -26,7 +26,7 @@ fn main() -> ExitCode {
             test!(without_a_ledger_the_marks_alone_tell),
             test!(a_daemon_that_kept_nothing_but_its_limit_is_ended_by_the_ledger),
             test!(a_daemon_that_kept_nothing_but_its_limit_is_ended_by_its_relative),
-            test!(a_limit_mark_of_which_nothing_says_whose_it_is_is_left_alone),
+            test!(a_limit_mark_of_which_nothing_says_whose_it_is_is_left_alone).needs_limit_marks(),
             test!(what_has_no_mark_at_all_is_ended_by_the_ledger),
             test!(what_has_no_mark_at_all_is_ended_by_the_ledger).on_an_older_kernel(),
             test!(a_host_that_lives_keeps_its_own),

@@ -29,8 +29,9 @@ fn main() -> ExitCode {
         &[
             test!(a_wrapper_that_obeys_while_its_server_does_not_is_escalated),
             test!(a_daemon_is_ended_with_its_session_however_it_was_started),
-            test!(a_daemon_that_has_kept_nothing_but_its_limit_is_ended),
-            test!(a_daemon_without_its_limit_and_all_else_is_not_found_and_not_claimed_as_proven),
+            test!(a_daemon_that_has_kept_nothing_but_its_limit_is_ended).needs_limit_marks(),
+            test!(a_daemon_without_its_limit_and_all_else_is_not_found_and_not_claimed_as_proven)
+                .needs_limit_marks(),
             test!(what_is_found_is_told_by_events_and_has_its_exit),
             test!(a_leader_that_exits_is_told_at_once_and_what_it_left_is_ended_later),
             test!(comets_are_dead_after_a_clean_report),
@@ -43,13 +44,16 @@ fn main() -> ExitCode {
             test!(a_process_that_execs_from_a_thread_is_ended),
             test!(a_stopped_descendant_is_continued_so_that_it_can_obey),
             test!(descendants_in_a_pid_namespace_of_their_own_are_ended).needs_root(),
-            test!(a_mark_that_was_put_on_a_stranger_is_a_claim_and_the_stranger_lives),
+            test!(a_mark_that_was_put_on_a_stranger_is_a_claim_and_the_stranger_lives)
+                .needs_limit_marks(),
             test!(a_descendant_that_is_spared_lives_and_is_listed),
             test!(a_predicate_that_panics_spares),
             test!(without_the_limit_mark_a_daemon_is_found_by_its_environment),
             test!(without_any_mark_nothing_is_claimed),
             test!(registries_three_deep_end_each_their_own),
-            test!(a_user_without_privileges_finds_as_much).needs_root(),
+            test!(a_user_without_privileges_finds_as_much)
+                .needs_limit_marks()
+                .needs_root(),
             test!(members_looks_now),
             test!(an_end_leaves_the_descendants_of_other_sessions_alone),
             test!(a_found_member_can_be_attached_within_its_session),

@@ -30,27 +30,36 @@ use support::{
 fn main() -> ExitCode {
     support::main(
         &[
-            test!(a_framed_orphan_of_pid_1_cannot_be_told_from_a_daemon),
-            test!(a_framed_orphan_of_pid_1_that_was_there_before_lives),
-            test!(a_framed_child_of_the_hosts_parent_lives),
-            test!(a_framed_family_of_strangers_lives),
-            test!(a_host_that_was_framed_keeps_its_other_children),
-            test!(a_host_that_was_framed_can_start_another_session).needs_root(),
-            test!(a_framed_process_of_another_session_is_ended_with_its_own),
-            test!(a_framed_daemon_of_another_session_is_ended_with_its_own),
+            test!(a_framed_orphan_of_pid_1_cannot_be_told_from_a_daemon).needs_limit_marks(),
+            test!(a_framed_orphan_of_pid_1_that_was_there_before_lives).needs_limit_marks(),
+            test!(a_framed_child_of_the_hosts_parent_lives).needs_limit_marks(),
+            test!(a_framed_family_of_strangers_lives).needs_limit_marks(),
+            test!(a_host_that_was_framed_keeps_its_other_children).needs_limit_marks(),
+            test!(a_host_that_was_framed_can_start_another_session)
+                .needs_limit_marks()
+                .needs_root(),
+            test!(a_framed_process_of_another_session_is_ended_with_its_own).needs_limit_marks(),
+            test!(a_framed_daemon_of_another_session_is_ended_with_its_own).needs_limit_marks(),
             test!(a_framed_daemon_of_another_session_is_ended_with_its_own_under_cgroup)
+                .needs_limit_marks()
                 .needs_cgroups(),
-            test!(a_framed_daemon_of_another_session_in_a_nested_registry_is_ended_with_its_own),
-            test!(a_member_that_takes_another_sessions_mark_is_ended_by_what_else_is_known_of_it),
-            test!(a_daemon_that_lowers_its_mark_is_found_by_its_variable_where_that_is_looked_at),
+            test!(a_framed_daemon_of_another_session_in_a_nested_registry_is_ended_with_its_own)
+                .needs_limit_marks(),
+            test!(a_member_that_takes_another_sessions_mark_is_ended_by_what_else_is_known_of_it)
+                .needs_limit_marks(),
+            test!(a_daemon_that_lowers_its_mark_is_found_by_its_variable_where_that_is_looked_at)
+                .needs_limit_marks(),
             test!(a_worker_of_another_user_is_ended_with_the_master_that_is_found).needs_root(),
             test!(a_worker_of_another_user_is_ended_with_the_master_under_cgroup)
                 .needs_root()
                 .needs_cgroups(),
-            test!(a_daemon_that_lowers_its_mark_is_ended_under_cgroup).needs_cgroups(),
+            test!(a_daemon_that_lowers_its_mark_is_ended_under_cgroup)
+                .needs_limit_marks()
+                .needs_cgroups(),
             test!(a_stranger_that_was_started_with_a_members_variable_lives),
             test!(a_member_in_the_hosts_group_is_ended_and_the_group_is_not),
-            test!(who_hides_in_the_hosts_group_and_forgets_everything_is_a_claim),
+            test!(who_hides_in_the_hosts_group_and_forgets_everything_is_a_claim)
+                .needs_limit_marks(),
             test!(a_member_in_the_group_of_a_stranger_is_ended_and_the_group_is_not),
             test!(three_thousand_bystanders_live),
             test!(a_machine_on_which_processes_come_and_go_all_the_time_is_no_excuse),
@@ -564,7 +573,7 @@ fn churn() {
     say("ready");
     let over = std::thread::spawn(support::await_end_of_input);
     while !over.is_finished() {
-        let mut child = std::process::Command::new("/bin/true")
+        let mut child = std::process::Command::new("/usr/bin/true")
             .stdin(Stdio::null())
             .spawn()
             .expect("a program");

@@ -105,6 +105,30 @@ impl Test {
         self
     }
 
+    /// It reads below `/proc` what only Linux has there, and is skipped by name elsewhere.
+    pub(crate) fn needs_proc(mut self) -> Self {
+        if !std::path::Path::new("/proc/self/stat").exists() {
+            self.skipped = Some("needs a /proc as Linux has it");
+        }
+        self
+    }
+
+    /// It is about the mark in a resource limit, and is skipped by name where there is no limit for it.
+    pub(crate) fn needs_limit_marks(mut self) -> Self {
+        if !platform::HAS_LIMIT_MARKS {
+            self.skipped = Some("needs a resource limit that can hold a mark");
+        }
+        self
+    }
+
+    /// It asks of a launch what `posix_spawn` cannot do, and is skipped by name where that is what launches.
+    pub(crate) fn needs_launches_by_clone(mut self) -> Self {
+        if !platform::LAUNCHES_BY_CLONE {
+            self.skipped = Some("needs launches that are not by posix_spawn");
+        }
+        self
+    }
+
     /// It runs this program, and is skipped by name where that is not installed.
     pub(crate) fn needs_program(mut self, program: &str) -> Self {
         if programs::program(program).is_none() {

@@ -78,6 +78,11 @@ pub(crate) fn shrink_pipe(_pipe: &File) {
     not_here("a pipe of a chosen size")
 }
 
+/// There is no resource limit to hold a mark.
+pub(crate) const HAS_LIMIT_MARKS: bool = false;
+/// It is `posix_spawn` that launches.
+pub(crate) const LAUNCHES_BY_CLONE: bool = false;
+
 /// Orphans can come to this process on FreeBSD. On macOS they are launchd's.
 pub(crate) fn needs_orphans() {
     #[cfg(target_os = "macos")]

@@ -65,6 +65,11 @@ pub(crate) fn shrink_pipe(pipe: &File) {
     rustix::pipe::fcntl_setpipe_size(pipe, 4096).expect("a page");
 }
 
+/// There is a resource limit that holds a mark.
+pub(crate) const HAS_LIMIT_MARKS: bool = true;
+/// What a launch can be asked for is not only what `posix_spawn` can do.
+pub(crate) const LAUNCHES_BY_CLONE: bool = true;
+
 /// Orphans can come to this process.
 pub(crate) fn needs_orphans() {}
 
