@@ -127,13 +127,14 @@ pub(crate) use platform::{
     ANCESTRY, Born, Cgroups, Facilities, LIMIT_OF_MARK, Leaf, Pin, Poller, ProcessTable,
     Revocation, Unborn, Watch, adopter_of_orphans, adopts_orphans, command_line, is_ancestor,
     is_childless, is_gone, kill_tree, launch, mark_limit, own_identity, own_limit, probe,
-    random_u64, read_process, send_signal, signal_mask, sleep_on, sleep_on_alone, start_of,
-    ticks_since_boot, why_alive,
+    random_u64, read_process, send_signal, signal_mask, sleep_on_alone, start_of, ticks_since_boot,
+    why_alive,
 };
 pub(crate) use unix::{
     Lifeline, LifelineHolder, Subreaper, Target, await_child, block_all_signals, bury, current_pid,
     descriptor_limit, kill_unpinned, leads_group, lifeline, nap, null_device, own_group,
-    own_rights, own_user, peek_child, pipe, set_nonblocking, wait_readable, wait_writable,
+    own_rights, own_user, peek_child, pipe, set_nonblocking, sleep_on, wait_readable,
+    wait_writable,
 };
 pub(crate) use vocabulary::{
     Ancestry, ChildState, Described, Environ, LeafName, Limits, Listed, Look, Mask, NamedLeaf,

@@ -1,6 +1,6 @@
 //! Who descends from whom, by what the kernel keeps of it whoever is the parent by now.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use super::Prey;
 use super::round::Round;
@@ -93,14 +93,17 @@ impl Round<'_> {
         let spares = self.shared.plan.spare.is_some()
             || !self.scene.detached.is_empty()
             || !self.scene.taken_in.is_empty();
-        if ANCESTRY != Ancestry::OfOurChildren || spares || self.descent.is_none() {
+        let Some(descent) = &self.descent else { return };
+        if ANCESTRY != Ancestry::OfOurChildren || spares {
             return;
         }
+        let left: HashSet<u64> = descent.by_pid.values().copied().collect();
         let killed = |prey: &&Prey| {
             prey.hunt.kill.is_some() && prey.hunt.ending && prey.hunt.reach >= Reach::Subreaper
         };
         for prey in self.scene.prey.iter().filter(killed) {
-            for (name, process) in self.shared.forebears.of(&prey.hunt.marks) {
+            let all = self.shared.forebears.of(&prey.hunt.marks).into_iter();
+            for (name, process) in all.filter(|(name, _)| left.contains(name)) {
                 let mut held = prey.leaders.iter().chain(&prey.members);
                 let core = held.find(|core| core.process == process);
                 let pin = core.and_then(|core| core.pin());

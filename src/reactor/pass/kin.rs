@@ -40,7 +40,8 @@ impl<'a> Round<'a> {
         let marked = self.marked(limits) == Some(hint.prey);
         let young_enough = described.start_ticks >= prey.hunt.since;
         // Asked for by whoever has no other mark; nobody was remembered as unmarked who was found by it.
-        let descends = self.descends(pid, hint.prey);
+        // Asked of the kernel anew, which may list everybody for it.
+        let descends = !in_group && !child && self.descends(pid, hint.prey);
         let variable = if marked || in_group || child || descends {
             Says::Unread
         } else {

@@ -1,6 +1,6 @@
 //! Who has a number.
 
-#![expect(unsafe_code, reason = "rustix has no proc_pidinfo, and no sysctl")]
+#![expect(unsafe_code, reason = "rustix has no proc_pidinfo")]
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -8,7 +8,7 @@ use std::io;
 use rustix::process::Pid;
 
 use super::procargs::parse_uuid;
-use crate::sys::kqueue::Presence;
+use crate::sys::kqueue::{Presence, sysctl};
 
 /// `PROC_PIDUNIQIDENTIFIERINFO`, for every user's processes.
 const UNIQUE_IDENTIFIER_INFO: c_int = 17;
@@ -88,20 +88,7 @@ pub(super) unsafe fn pid_info<T>(
 /// What a sandbox says.
 pub(in crate::sys) fn boot_id() -> io::Result<u128> {
     let mut text = [0_u8; 64];
-    let mut length = text.len();
-    // SAFETY: the name ends with a NUL, the buffer is valid for writing `length` bytes, and there is no new value.
-    let answer = unsafe {
-        libc::sysctlbyname(
-            c"kern.bootsessionuuid".as_ptr(),
-            text.as_mut_ptr().cast(),
-            &raw mut length,
-            std::ptr::null_mut(),
-            0,
-        )
-    };
-    if answer != 0 {
-        return Err(io::Error::last_os_error());
-    }
+    let length = sysctl::named(c"kern.bootsessionuuid", &mut text)?;
     parse_uuid(text.get(..length).unwrap_or(&text)).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 

@@ -1,11 +1,8 @@
 //! What can be read about a process.
 
-#![expect(
-    unsafe_code,
-    reason = "rustix has no proc_pidinfo, proc_pidpath, and no sysctl"
-)]
+#![expect(unsafe_code, reason = "rustix has no proc_pidinfo and no proc_pidpath")]
 
-use std::ffi::{OsString, c_int, c_void};
+use std::ffi::{OsString, c_int};
 use std::io;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
@@ -16,7 +13,7 @@ use rustix::process::Pid;
 use super::identity::{Among, pid_info, presence, unique_identifiers};
 use super::procargs::parse_procargs;
 use super::usage::start;
-use crate::sys::kqueue::{Person, Strings, parse_name};
+use crate::sys::kqueue::{Person, Strings, parse_name, sysctl};
 use crate::sys::unix::to_pid;
 use crate::sys::vocabulary::{Condition, Described, Parentage};
 
@@ -131,7 +128,7 @@ fn age(pid: Pid) -> Option<Duration> {
     let number = pid.as_raw_nonzero().get();
     let mut found = [0_u8; KINFO];
     let mut name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, number];
-    let length = sysctl(&mut name, &mut found).ok()?;
+    let length = read(&mut name, &mut found).ok()?;
     // A `struct kinfo_proc` begins with the time of the start: seconds in eight bytes, microseconds in four.
     let found = found.get(..length)?;
     let (seconds, rest) = found.split_first_chunk::<8>()?;
@@ -173,29 +170,13 @@ pub(in crate::sys) fn strings(pid: Pid) -> io::Result<Strings> {
     let mut answer = vec![0_u8; ALL_STRINGS];
     let number = pid.as_raw_nonzero().get();
     let mut name = [libc::CTL_KERN, libc::KERN_PROCARGS2, number];
-    let length = sysctl(&mut name, &mut answer)?;
+    let length = read(&mut name, &mut answer)?;
     let answer = answer.get(..length).unwrap_or_default();
     parse_procargs(answer).ok_or_else(|| io::ErrorKind::InvalidData.into())
 }
 
 /// Reads a value, and returns its length.
-fn sysctl(name: &mut [c_int], into: &mut [u8]) -> io::Result<usize> {
-    let mut length = into.len();
-    let parts = u32::try_from(name.len()).unwrap_or(0);
-    // SAFETY: the name has so many parts, the buffer is valid for writing `length` bytes, and there is no new value.
-    let answer = unsafe {
-        libc::sysctl(
-            name.as_mut_ptr(),
-            parts,
-            into.as_mut_ptr().cast::<c_void>(),
-            &raw mut length,
-            std::ptr::null_mut(),
-            0,
-        )
-    };
-    if answer == 0 {
-        Ok(length)
-    } else {
-        Err(io::Error::last_os_error())
-    }
+fn read(name: &mut [c_int], into: &mut [u8]) -> io::Result<usize> {
+    // SAFETY: the buffer is valid for writing that many bytes.
+    unsafe { sysctl::value(name, into.as_mut_ptr().cast(), into.len()) }
 }

@@ -1,7 +1,5 @@
 //! Who has a number.
 
-#![expect(unsafe_code, reason = "rustix has no sysctl")]
-
 use std::io;
 
 use rustix::io::Errno;
@@ -9,7 +7,7 @@ use rustix::process::Pid;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::process::{KernelInfo, boot_time, kernel_info};
-use crate::sys::kqueue::Presence;
+use crate::sys::kqueue::{Presence, sysctl};
 
 /// Who has this number.
 pub(in crate::sys) fn presence(pid: Pid) -> Presence {
@@ -71,25 +69,10 @@ pub(in crate::sys) fn boot_id() -> io::Result<u128> {
 /// `kern.boot_id`; `None` where there is none.
 fn random_boot_id() -> io::Result<Option<u128>> {
     let mut id = [0_u8; 16];
-    let mut length = id.len();
-    // SAFETY: the name ends with a NUL, the buffer is valid for writing `length` bytes, and there is no new value.
-    let answer = unsafe {
-        libc::sysctlbyname(
-            c"kern.boot_id".as_ptr(),
-            id.as_mut_ptr().cast(),
-            &raw mut length,
-            std::ptr::null_mut(),
-            0,
-        )
-    };
-    if answer == 0 {
-        let whole = length == id.len();
-        return Ok(whole.then_some(u128::from_be_bytes(id)));
-    }
-    let error = io::Error::last_os_error();
-    match Errno::from_io_error(&error) {
-        Some(Errno::NOENT) => Ok(None),
-        Some(_) | None => Err(error),
+    match sysctl::named(c"kern.boot_id", &mut id) {
+        Ok(length) => Ok((length == id.len()).then_some(u128::from_be_bytes(id))),
+        Err(error) if Errno::from_io_error(&error) == Some(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 

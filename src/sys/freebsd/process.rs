@@ -1,6 +1,9 @@
 //! What can be read about a process.
 
-#![expect(unsafe_code, reason = "rustix has no sysctl")]
+#![expect(
+    unsafe_code,
+    reason = "the kernel writes structures into what sysctl is given"
+)]
 
 use std::ffi::{c_int, c_void};
 use std::io;
@@ -13,7 +16,7 @@ use rustix::process::Pid;
 
 use super::identity::{is_dead, started, ticks};
 use super::lists::parse_list;
-use crate::sys::kqueue::{Person, Strings, parse_name};
+use crate::sys::kqueue::{Person, Strings, parse_name, sysctl};
 use crate::sys::vocabulary::{Condition, Described, Environ, Parentage};
 
 /// What `sysctl` tells about a process.
@@ -101,7 +104,7 @@ pub(super) fn kernel_info(pid: Pid) -> io::Result<KernelInfo> {
     let mut name = [libc::CTL_KERN, libc::KERN_PROC, libc::KERN_PROC_PID, number];
     // SAFETY: so many bytes are there to be written to.
     let length = unsafe {
-        sysctl(
+        sysctl::value(
             &mut name,
             found.as_mut_ptr().cast(),
             size_of::<KernelInfo>(),
@@ -121,12 +124,12 @@ pub(super) fn kernel_infos(which: c_int, of: c_int) -> io::Result<Vec<KernelInfo
     let parts = if which == libc::KERN_PROC_PROC { 3 } else { 4 };
     let name = &mut name[..parts];
     // SAFETY: without a buffer the call only says how many bytes it would need.
-    let needed = unsafe { sysctl(name, std::ptr::null_mut(), 0) }?;
+    let needed = unsafe { sysctl::value(name, std::ptr::null_mut(), 0) }?;
     let mut room = needed / SIZE + MARGIN;
     for _ in 0..TRIES {
         let mut found: Vec<KernelInfo> = Vec::with_capacity(room);
         // SAFETY: so many bytes are there to be written to.
-        match unsafe { sysctl(name, found.as_mut_ptr().cast(), room * SIZE) } {
+        match unsafe { sysctl::value(name, found.as_mut_ptr().cast(), room * SIZE) } {
             Ok(length) => {
                 // SAFETY: the kernel has written so many of them, whose fields are numbers and pointers.
                 unsafe { found.set_len((length / SIZE).min(room)) };
@@ -149,7 +152,7 @@ pub(super) fn boot_time() -> io::Result<libc::timeval> {
     let mut name = [libc::CTL_KERN, libc::KERN_BOOTTIME];
     let into = (&raw mut boot).cast::<c_void>();
     // SAFETY: so many bytes are there to be written to.
-    unsafe { sysctl(&mut name, into, size_of::<libc::timeval>()) }?;
+    unsafe { sysctl::value(&mut name, into, size_of::<libc::timeval>()) }?;
     Ok(boot)
 }
 
@@ -181,32 +184,7 @@ fn bytes(what: c_int, pid: Pid, room: usize) -> io::Result<Vec<u8>> {
     let number = pid.as_raw_nonzero().get();
     let mut name = [libc::CTL_KERN, libc::KERN_PROC, what, number];
     // SAFETY: so many bytes are there to be written to.
-    let length = unsafe { sysctl(&mut name, bytes.as_mut_ptr().cast(), room) }?;
+    let length = unsafe { sysctl::value(&mut name, bytes.as_mut_ptr().cast(), room) }?;
     bytes.truncate(length);
     Ok(bytes)
-}
-
-/// Reads a value, and returns its length.
-///
-/// # Safety
-///
-/// `into` is valid for writing `length` bytes, or null.
-unsafe fn sysctl(name: &mut [c_int], into: *mut c_void, mut length: usize) -> io::Result<usize> {
-    let parts = u32::try_from(name.len()).unwrap_or(0);
-    // SAFETY: the name has so many parts, and the buffer is as the caller says; there is no new value.
-    let answer = unsafe {
-        libc::sysctl(
-            name.as_mut_ptr(),
-            parts,
-            into,
-            &raw mut length,
-            std::ptr::null_mut(),
-            0,
-        )
-    };
-    if answer == 0 {
-        Ok(length)
-    } else {
-        Err(io::Error::last_os_error())
-    }
 }

@@ -40,6 +40,7 @@
 //! | `table` | the functions that `darwin` and `freebsd` both have |
 //! | `orphans`, `ancestry` | what `darwin` and `freebsd` know of descendants |
 //! | `cgroup` | none: there are no cgroups |
+//! | `sysctl` | `sysctl`, `sysctlbyname` |
 //! | `random` | `arc4random_buf` |
 
 mod ancestry;
@@ -57,6 +58,7 @@ mod queue;
 mod random;
 mod revocation;
 mod signal;
+pub(super) mod sysctl;
 mod table;
 mod wait;
 
@@ -71,7 +73,7 @@ pub(crate) use facilities::{Facilities, probe};
 pub(crate) use launch::{Born, Unborn, launch, signal_mask};
 pub(super) use orphans::{EVERY_CHILD, adopts_orphans_by_wish, ask_for_orphans, give_up_orphans};
 pub(crate) use orphans::{adopter_of_orphans, is_childless};
-pub(crate) use pin::{Pin, is_gone, sleep_on, sleep_on_alone};
+pub(crate) use pin::{Pin, is_gone, sleep_on_alone};
 pub(crate) use poller::{Poller, Watch};
 pub(crate) use random::random_u64;
 pub(crate) use revocation::Revocation;

@@ -1,6 +1,7 @@
 //! A process whose identity is held by a kqueue of its own.
 
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -17,8 +18,8 @@ use super::queue::Queue;
 use super::wait::{collect, peek};
 use crate::exit::Status;
 use crate::sys::system;
-use crate::sys::unix::{Lifeline, sleep_until, timespec, to_pid};
-use crate::sys::vocabulary::{Look, Relation, Woken};
+use crate::sys::unix::{sleep_until, timespec, to_pid};
+use crate::sys::vocabulary::{Look, Relation};
 
 /// How often a zombie that is about to be one is looked for before that is left to the next look. A process that has
 /// announced its exit has a few instructions to go; each look lets the others run.
@@ -239,6 +240,11 @@ impl Pin {
         self.number
     }
 
+    /// Readable once the process has ended.
+    pub(in crate::sys) fn fd(&self) -> BorrowedFd<'_> {
+        self.queue.as_fd()
+    }
+
     pub(super) fn queue(&self) -> &Queue {
         &self.queue
     }
@@ -247,30 +253,6 @@ impl Pin {
 /// Whether this error of [`Pin::open`] says that there is no such process.
 pub(crate) fn is_gone(error: &io::Error) -> bool {
     Errno::from_io_error(error) == Some(Errno::SRCH)
-}
-
-/// Puts the calling thread to sleep until the process has ended, the reactor has, or the deadline has passed.
-///
-/// If several are true the process wins, then the reactor. `None` sleeps for ever, a deadline that has passed makes it a
-/// look. Whether the status can be had then is for [`Pin::look`] to say: a tracer may hold it. So do not call this again
-/// in a loop, it would not sleep.
-///
-/// # Errors
-///
-/// `ENOMEM`.
-pub(crate) fn sleep_on(pin: &Pin, line: &Lifeline, deadline: Option<Instant>) -> io::Result<Woken> {
-    let line = line.fd();
-    let mut fds = [
-        PollFd::new(&pin.queue, PollFlags::IN),
-        PollFd::from_borrowed_fd(line, PollFlags::IN),
-    ];
-    if !sleep_until(&mut fds, deadline)? {
-        return Ok(Woken::TimedOut);
-    }
-    if fds[0].revents().is_empty() {
-        return Ok(Woken::ReactorGone);
-    }
-    Ok(Woken::Process)
 }
 
 /// Sleeps until the process has ended or the deadline has passed, with no reactor to think of. `true`: it has ended.

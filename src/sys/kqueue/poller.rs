@@ -6,7 +6,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Poll, Token, Waker};
+use mio::{Events, Poll, Waker};
 use rustix::event::kqueue::{Event, EventFilter, EventFlags};
 use rustix::io::Errno;
 
@@ -14,13 +14,8 @@ use super::cgroup::Leaf;
 use super::meaning::ahead;
 use super::pin::Pin;
 use super::queue::Queue;
+use crate::sys::unix::{BATCH, MAILBOX, TIMER, take_events};
 use crate::sys::vocabulary::Ready;
-
-/// Events taken from the kernel in one call. What does not fit comes with the next.
-const BATCH: usize = 1024;
-
-const MAILBOX: Token = Token(usize::MAX);
-const TIMER: Token = Token(usize::MAX - 1);
 
 /// The reactor's poll.
 #[derive(Debug)]
@@ -111,25 +106,9 @@ impl Poller {
     ///
     /// None is known; an interrupted wait is repeated.
     pub(crate) fn wait(&mut self, block: bool, ready: &mut Vec<Ready>) -> io::Result<bool> {
-        let timeout = (!block).then_some(Duration::ZERO);
-        while let Err(error) = self.poll.poll(&mut self.events, timeout) {
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(error);
-            }
-        }
-        let mut taken = 0;
-        for event in &self.events {
-            taken += 1;
-            ready.push(match event.token() {
-                MAILBOX => Ready::Mailbox,
-                TIMER => {
-                    self.armed = None;
-                    Ready::Timer
-                }
-                Token(key) => Ready::Process(key as u64),
-            });
-        }
-        Ok(taken == self.events.capacity())
+        take_events((&mut self.poll, &mut self.events), block, ready, || {
+            self.armed = None;
+        })
     }
 }
 

@@ -53,7 +53,7 @@ pub(crate) use launch::{Born, Unborn, launch, signal_mask};
 pub(crate) use orphans::is_childless;
 pub(super) use orphans::{EVERY_CHILD, adopts_orphans_by_wish, ask_for_orphans, give_up_orphans};
 pub(crate) use owner::own_identity;
-pub(crate) use pin::{Pin, is_gone, sleep_on, sleep_on_alone};
+pub(crate) use pin::{Pin, is_gone, sleep_on_alone};
 pub(super) use pipe::new_pipe;
 pub(crate) use poller::{Poller, Watch};
 pub(crate) use probe::probe;

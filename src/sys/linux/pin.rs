@@ -13,8 +13,7 @@ use rustix::process::{PidfdFlags, pidfd_open};
 use super::facilities::Facilities;
 use super::info;
 use super::wait::{Collected, collect};
-use crate::sys::unix::{Lifeline, poll_now, sleep_until, to_pid};
-use crate::sys::vocabulary::Woken;
+use crate::sys::unix::{poll_now, sleep_until, to_pid};
 
 /// What names a process: its number, and where the kernel has one, an id that is never given twice in one boot.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -121,8 +120,8 @@ impl Pin {
         poll_now(&mut [PollFd::new(&self.pidfd, PollFlags::IN)])
     }
 
-    /// The pidfd.
-    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+    /// The pidfd, readable once the process has ended.
+    pub(in crate::sys) fn fd(&self) -> BorrowedFd<'_> {
         self.pidfd.as_fd()
     }
 }
@@ -135,30 +134,6 @@ pub(crate) fn is_gone(error: &io::Error) -> bool {
         Errno::from_io_error(error),
         Some(Errno::SRCH | Errno::INVAL | Errno::NOENT)
     )
-}
-
-/// Puts the calling thread to sleep until the process has ended, the reactor has, or the deadline has passed.
-///
-/// If several are true the process wins, then the reactor. `None` sleeps for ever, a deadline that has passed makes it a
-/// look. Whether the status can be had then is for [`Pin::look`] to say: a tracer may hold it. So do not call this again
-/// in a loop, it would not sleep.
-///
-/// # Errors
-///
-/// `ENOMEM`.
-pub(crate) fn sleep_on(pin: &Pin, line: &Lifeline, deadline: Option<Instant>) -> io::Result<Woken> {
-    let line = line.fd();
-    let mut fds = [
-        PollFd::new(&pin.pidfd, PollFlags::IN),
-        PollFd::from_borrowed_fd(line, PollFlags::IN),
-    ];
-    if !sleep_until(&mut fds, deadline)? {
-        return Ok(Woken::TimedOut);
-    }
-    if fds[0].revents().is_empty() {
-        return Ok(Woken::ReactorGone);
-    }
-    Ok(Woken::Process)
 }
 
 /// Sleeps until the process has ended or the deadline has passed, with no reactor to think of. `true`: it has ended.

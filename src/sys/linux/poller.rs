@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token, Waker};
@@ -11,13 +11,8 @@ use rustix::event::epoll;
 use super::cgroup::Leaf;
 use super::pin::Pin;
 use super::timer::Timer;
+use crate::sys::unix::{BATCH, MAILBOX, TIMER, take_events};
 use crate::sys::vocabulary::Ready;
-
-/// Events taken from the kernel in one call. What does not fit comes with the next.
-const BATCH: usize = 1024;
-
-const MAILBOX: Token = Token(usize::MAX);
-const TIMER: Token = Token(usize::MAX - 1);
 
 /// The reactor's poll.
 #[derive(Debug)]
@@ -98,25 +93,9 @@ impl Poller {
     ///
     /// None is known; an interrupted wait is repeated.
     pub(crate) fn wait(&mut self, block: bool, ready: &mut Vec<Ready>) -> io::Result<bool> {
-        let timeout = (!block).then_some(Duration::ZERO);
-        while let Err(error) = self.poll.poll(&mut self.events, timeout) {
-            if error.kind() != io::ErrorKind::Interrupted {
-                return Err(error);
-            }
-        }
-        let mut taken = 0;
-        for event in &self.events {
-            taken += 1;
-            ready.push(match event.token() {
-                MAILBOX => Ready::Mailbox,
-                TIMER => {
-                    self.timer.fired();
-                    Ready::Timer
-                }
-                Token(key) => Ready::Process(key as u64),
-            });
-        }
-        Ok(taken == self.events.capacity())
+        take_events((&mut self.poll, &mut self.events), block, ready, || {
+            self.timer.fired();
+        })
     }
 }
 

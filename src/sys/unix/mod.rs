@@ -3,12 +3,14 @@
 mod lifeline;
 mod orphans;
 mod own;
+mod poll;
 mod revocable;
 mod signal;
 mod sleep;
 mod status;
 mod streams;
 pub(super) mod usage;
+mod waiting;
 
 pub(crate) use lifeline::{Lifeline, LifelineHolder, lifeline};
 pub(super) use orphans::has_no_child;
@@ -18,6 +20,7 @@ pub(crate) use own::{
     block_all_signals, current_pid, descriptor_limit, leads_group, own_group, own_rights, own_user,
     peek_child, set_nonblocking,
 };
+pub(super) use poll::{BATCH, MAILBOX, TIMER, take_events};
 pub(crate) use revocable::{wait_readable, wait_writable};
 pub(super) use signal::kill;
 pub(crate) use signal::{Target, kill_unpinned};
@@ -25,3 +28,4 @@ pub(crate) use sleep::nap;
 pub(super) use sleep::{poll_now, sleep_until, timespec};
 pub(super) use status::status_of_word;
 pub(crate) use streams::{null_device, pipe};
+pub(crate) use waiting::sleep_on;
