@@ -55,7 +55,8 @@
 //! On Linux no signal is sent to a process whose identity is not held at that moment, by its pidfd or by being our own
 //! child that nobody has reaped. A recycled pid is never signalled; nor is pid 1, this process, or its own group. On
 //! macOS and FreeBSD a process that is not a child cannot be held: it is checked just before each signal, and a window
-//! of microseconds remains ([`attach`](crate::Registry::attach)).
+//! of microseconds remains ([`attach`](crate::Registry::attach)). So it is, on FreeBSD under
+//! [`Subreaper`](crate::Containment::Subreaper), for the group of a leader that was reaped.
 //!
 //! * `tests/identity.rs`: `a_stranger_with_the_pid_of_a_dead_child_is_never_signalled`,
 //!   `a_stranger_with_the_pid_of_a_stolen_child_is_never_signalled`,
