@@ -21,6 +21,10 @@ use crate::system_process::SystemProcess;
 
 const OPERATION: &str = "build registry";
 
+/// Why nothing can be marked, or written down, as this host's.
+const UNKNOWN_TO_PROC: &str =
+    "/proc does not show this program: it is missing, hidden, or that of another pid namespace";
+
 /// Sets up a [`Registry`].
 ///
 /// ```
@@ -229,6 +233,7 @@ impl Builder {
             "pidfs" => self.mask.pidfs = true,
             "pidfd_info" => self.mask.pidfd_info = true,
             "exit_info" => self.mask.exit_info = true,
+            "info_list" => self.mask.info_list = true,
             other => self.unknown_facility = Some(other.to_owned()),
         }
         self
@@ -244,7 +249,9 @@ impl Builder {
     /// * [`LedgerInUse`](ErrorKind::LedgerInUse): another registry holds the ledger; the pid is its host's.
     /// * [`LedgerUnusable`](ErrorKind::LedgerUnusable): it cannot be read or written, or the file is something else.
     /// * [`Unsupported`](ErrorKind::Unsupported): the tier is not to be had here, or the kernel has no pidfds (before
-    ///   Linux 5.4, or refused by a seccomp filter); the message names the call.
+    ///   Linux 5.4, or refused by a seccomp filter); the message names the call. So is a [`ledger`](Self::ledger) without
+    ///   `/proc`, which says who its host is. Without both there are no marks either: see
+    ///   [`Capability::LimitMark`].
     /// * [`System`](ErrorKind::System): no descriptor or no thread is to be had (`EMFILE`, `EAGAIN`).
     pub fn build(self) -> Result<Registry> {
         self.validate()?;
@@ -258,15 +265,14 @@ impl Builder {
                 .with_source(unavailable.cause())
         })?;
         let name = self.owner_name.clone().unwrap_or_else(executable_name);
-        let needed = self.marker || self.ledger.is_some();
-        let identity = needed.then(|| sys::own_identity(&facilities));
-        let identity = identity.transpose().map_err(system)?;
+        let identity = self.identity(&facilities)?;
         let owner = identity.filter(|_| self.marker).map(|identity| Owner {
             name: name.clone(),
             identity,
         });
         let number = sys::random_u64();
         let limit_mark = match (self.marker, self.limit_mark) {
+            (true, true) if owner.is_none() => Err(UNKNOWN_TO_PROC),
             (true, true) => sys::own_limit().and_then(|own| LimitMark::new(own, number)),
             (true, false) => Err("the builder has switched it off"),
             (false, _) => Err("the builder has switched the marker off"),
@@ -334,6 +340,27 @@ impl Builder {
         }
         let (shared, thread) = reactor::start(config, plan).map_err(system)?;
         Ok(Registry(Arc::new(Inner::new(shared, thread))))
+    }
+
+    /// Who this host is, for its marks and its ledger. Where `/proc` does not say, nothing can be marked, and nothing that is
+    /// marked could be found: a registry does without, and a ledger cannot be had.
+    fn identity(&self, facilities: &Facilities) -> Result<Option<OwnerIdentity>> {
+        if !self.marker && self.ledger.is_none() {
+            return Ok(None);
+        }
+        let error = match sys::own_identity(facilities) {
+            Ok(identity) => return Ok(Some(identity)),
+            Err(error) => error,
+        };
+        if sys::is_starved(&error) {
+            return Err(system(error));
+        }
+        if self.ledger.is_some() {
+            return Err(Error::new(ErrorKind::Unsupported, OPERATION)
+                .with_detail(format!("a ledger says who its host is; {UNKNOWN_TO_PROC}"))
+                .with_source(error));
+        }
+        Ok(None)
     }
 
     fn validate(&self) -> Result<()> {

@@ -133,7 +133,8 @@ impl<'a> Sweep<'a> {
             &watchlist.pids() | &watchlist.detached()
         })?;
         let system = |error| Error::new(ErrorKind::System, OPERATION).with_source(error);
-        let table = ProcessTable::open().map_err(system)?;
+        let table =
+            ProcessTable::open().map_err(|error| system(error).with_detail(sys::UNLISTED))?;
         let own = sys::current_pid();
         taboo.insert(1);
         let mut ancestor = own;

@@ -12,8 +12,8 @@ use procession::{
 };
 
 use support::{
-    Crowd, LONG_ENOUGH, Rounds, Works, clean, close_with, drain, eventually, is_our_child, member,
-    now, only_member, pipe, registry, role, test,
+    Crowd, LONG_ENOUGH, Rounds, Works, builder, clean, close_with, drain, eventually, is_our_child,
+    member, now, only_member, pipe, registry, role, test,
 };
 
 fn main() -> ExitCode {
@@ -123,7 +123,7 @@ fn next(events: &procession::Subscription) -> Event {
 }
 
 fn children_that_die_before_they_are_registered_are_started_once_and_exited_once() {
-    let registry = Registry::builder()
+    let registry = builder()
         .event_capacity(1 << 20)
         .build()
         .expect("a registry");
@@ -170,7 +170,7 @@ fn crowd_size() -> usize {
 }
 
 fn a_thousand_exits_at_once_are_all_told() {
-    let registry = Registry::builder()
+    let registry = builder()
         .event_capacity(1 << 20)
         .build()
         .expect("a registry");

@@ -11,8 +11,8 @@ use procession::{ErrorKind, EventKind, EventMask, How, Registry, Rung, Signal, S
 use rustix::process::{Signal as RawSignal, WaitId, WaitIdOptions, waitid};
 
 use support::{
-    LONG_ENOUGH, Pinned, Works, asleep, clean, drain, eventually, is_our_child, member, ms, now,
-    only_member, registry, role, rungs, start, state, test,
+    LONG_ENOUGH, Pinned, Works, asleep, builder, clean, drain, eventually, is_our_child, member,
+    ms, now, only_member, registry, role, rungs, start, state, test,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -497,10 +497,7 @@ fn a_stop_within_an_end_shortens_the_end_of_its_process_alone() {
 
 fn a_registry_ends_by_its_own_policy_unless_told_otherwise() {
     let policy = StopPolicy::new().signal(Signal::HUP, HOUR);
-    let registry = Registry::builder()
-        .stop_policy(policy.clone())
-        .build()
-        .works();
+    let registry = builder().stop_policy(policy.clone()).build().works();
     assert_eq!(registry.stop_policy(), &policy);
     let (_child, _lines) = start(&registry, 1, &mut role("obedient"));
     let report = clean(registry.end_session(1).works());
@@ -512,7 +509,7 @@ fn a_registry_ends_by_its_own_policy_unless_told_otherwise() {
 }
 
 fn the_last_reports_are_kept() {
-    let registry = Registry::builder().kept_reports(2).build().works();
+    let registry = builder().kept_reports(2).build().works();
     for session in 1..=3 {
         let (_child, _lines) = start(&registry, session, &mut role("obedient"));
         let _report = end(&registry, session, &StopPolicy::immediate());

@@ -11,8 +11,8 @@ use procession::{
 };
 
 use support::{
-    Crowd, LONG_ENOUGH, Pinned, Rounds, Works, clean, close, close_with, controlled, drain,
-    exits_of, ms, now, registry, role, start, test,
+    Crowd, LONG_ENOUGH, Pinned, Rounds, Works, builder, clean, close, close_with, controlled,
+    drain, exits_of, ms, now, registry, role, start, test,
 };
 
 fn main() -> ExitCode {
@@ -334,10 +334,7 @@ fn missed(told: &[Event]) -> u64 {
 }
 
 fn a_subscriber_that_lags_is_told_how_much_it_missed() {
-    let registry = Registry::builder()
-        .event_capacity(4)
-        .build()
-        .expect("a registry");
+    let registry = builder().event_capacity(4).build().expect("a registry");
     let events = registry.subscribe_to(EventMask::EXITED);
     let mut told = Vec::new();
     for burst in [20, 1, 3, 30] {
@@ -362,10 +359,7 @@ fn a_subscriber_that_lags_is_told_how_much_it_missed() {
 }
 
 fn the_lagged_marker_stands_under_every_mask() {
-    let registry = Registry::builder()
-        .event_capacity(1)
-        .build()
-        .expect("a registry");
+    let registry = builder().event_capacity(1).build().expect("a registry");
     let events = registry.subscribe_to(EventMask::STARTED);
     for session in 0..10 {
         spawn_exits(&registry, session);
@@ -386,10 +380,7 @@ fn the_lagged_marker_stands_under_every_mask() {
 }
 
 fn a_subscriber_that_never_reads_delays_nobody() {
-    let registry = Registry::builder()
-        .event_capacity(2)
-        .build()
-        .expect("a registry");
+    let registry = builder().event_capacity(2).build().expect("a registry");
     let silent: Vec<_> = (0..20).map(|_| registry.subscribe()).collect();
     for _ in 0..30 {
         assert!(spawn_exits(&registry, 1).wait().works().success());

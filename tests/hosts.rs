@@ -16,7 +16,7 @@ use procession::{
 use rustix::process::{Pid, Signal as RawSignal, WaitId, WaitIdOptions, waitid};
 
 use support::{
-    Crowd, LONG_ENOUGH, Lines, Pinned, Works, argument, await_end_of_input, clean, close,
+    Crowd, LONG_ENOUGH, Lines, Pinned, Works, argument, await_end_of_input, builder, clean, close,
     close_with, controlled, descriptors, drain, eventually, host, is_our_child, let_pass, member,
     move_wall_clock, ms, now, own_session, own_signals, pipe, registry, role, role_of, run_in_fork,
     rungs, say, start, status_field, switches, test, thread_named, threads,
@@ -388,7 +388,7 @@ fn handles_may_be_sent_and_shared() {
 }
 
 fn dropping_a_registry_that_detaches_leaves_its_children_alive() {
-    let registry = Registry::builder()
+    let registry = builder()
         .on_drop(OnDrop::Detach)
         .marker(false)
         .build()
@@ -408,10 +408,7 @@ fn dropping_a_registry_that_detaches_leaves_its_children_alive() {
 }
 
 fn detaching_processes_that_carry_the_mark_is_refused() {
-    let built = Registry::builder()
-        .on_drop(OnDrop::Detach)
-        .build()
-        .map(drop);
+    let built = builder().on_drop(OnDrop::Detach).build().map(drop);
     assert_eq!(
         built.expect_err("a later recovery would end them").kind(),
         ErrorKind::InvalidInput
@@ -521,7 +518,7 @@ fn a_host_that_execs_itself_keeps_nothing_of_the_library() {
 }
 
 fn an_idle_registry_has_one_thread_and_does_not_wake_up() {
-    let registry = Registry::builder()
+    let registry = builder()
         .thread_name("under-test")
         .build()
         .expect("a registry");

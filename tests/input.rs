@@ -12,8 +12,8 @@ use procession::{
 };
 
 use support::{
-    Pinned, Works, children, clean, close, close_with, descriptors, drain, ms, only_member,
-    registry, role, start, status_field, test,
+    Pinned, Works, builder, children, clean, close, close_with, descriptors, drain, ms,
+    only_member, registry, role, start, status_field, test,
 };
 
 fn main() -> ExitCode {
@@ -253,15 +253,12 @@ fn impossible_signals_are_refused() {
 }
 
 fn empty_names_are_refused_or_legal() {
-    let nameless = Registry::builder().owner_name("").build().map(drop);
+    let nameless = builder().owner_name("").build().map(drop);
     assert_eq!(
         nameless.expect_err("a mark needs a name").kind(),
         ErrorKind::InvalidInput
     );
-    let registry = Registry::builder()
-        .thread_name("")
-        .build()
-        .expect("a registry");
+    let registry = builder().thread_name("").build().expect("a registry");
     let options = SpawnOptions::new().label("");
     let child = registry
         .spawn_with(1, role("exits").arg("0"), &options)
@@ -269,13 +266,13 @@ fn empty_names_are_refused_or_legal() {
     assert_eq!(child.label(), Some(""));
     child.wait().works();
     close(&registry, 1);
-    let nul = Registry::builder().thread_name("a\0b").build();
+    let nul = builder().thread_name("a\0b").build();
     // No thread can have that name: an error or another name, but no panic.
     drop(nul);
 }
 
 fn a_limit_of_no_processes_lets_none_in() {
-    let registry = Registry::builder()
+    let registry = builder()
         .limits(Limits::NONE.processes(0))
         .build()
         .expect("a registry");
@@ -288,7 +285,7 @@ fn a_limit_of_no_processes_lets_none_in() {
 
 fn an_event_capacity_of_any_size_is_legal_and_costs_nothing_in_advance() {
     for capacity in [1 << 40, usize::MAX - 1, usize::MAX] {
-        let registry = Registry::builder()
+        let registry = builder()
             .event_capacity(capacity)
             .kept_reports(usize::MAX)
             .build()
@@ -305,7 +302,7 @@ fn an_event_capacity_of_any_size_is_legal_and_costs_nothing_in_advance() {
 }
 
 fn an_event_capacity_of_zero_is_an_error_or_works() {
-    match Registry::builder().event_capacity(0).build() {
+    match builder().event_capacity(0).build() {
         Err(error) => assert_eq!(error.kind(), ErrorKind::InvalidInput),
         Ok(registry) => {
             let events = registry.subscribe();

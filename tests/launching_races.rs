@@ -14,8 +14,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use support::{
     Forked, LONG_ENOUGH, Pinned, Rounds, Scratch, Works, children, clean, close, close_with,
-    descriptors, end_lease, eventually, ignore_signal, lease, pipe, registry, run_in_fork, state,
-    test,
+    closes_ranges, descriptors, end_lease, eventually, ignore_signal, lease, pipe, registry,
+    run_in_fork, state, test,
 };
 
 fn main() -> ExitCode {
@@ -306,7 +306,7 @@ fn ten_thousand_descriptors_and_a_deaf_host_change_nothing() {
     sleeper
         .args(["-c", "echo ready; exec sleep 1000"])
         .stdout(writer)
-        .close_other_descriptors(true);
+        .close_other_descriptors(closes_ranges());
     let child = registry.spawn(1, &mut sleeper).works();
     support::Lines::new(reader).expect("ready");
     // It hears what the host does not.

@@ -11,7 +11,7 @@ use procession::{
 use rustix::process::{Resource, Rlimit, WaitOptions, getrlimit, setrlimit, waitpid};
 
 use support::{
-    Forked, Lines, Pinned, Scratch, TOKEN, Works, close, drain, ignore_signal, pipe, role,
+    Forked, Lines, Pinned, Scratch, TOKEN, Works, builder, close, drain, ignore_signal, pipe, role,
     run_in_fork, start, test,
 };
 
@@ -44,7 +44,7 @@ fn scratch() -> Scratch {
 fn kept(ledger: &Scratch) -> Builder {
     // Other tests have hosts, too.
     let name = std::env::var(TOKEN).expect("the test's own");
-    Registry::builder()
+    builder()
         .owner_name(name)
         .stop_policy(StopPolicy::immediate())
         .ledger(ledger.path())
@@ -80,7 +80,7 @@ fn a_ledger_makes_identities_durable() {
     let ledger = scratch();
     let durable = |registry: &Registry| registry.capabilities().has(Capability::DurableIdentity);
     assert!(durable(&kept(&ledger).build().works()));
-    assert!(!durable(&Registry::new().works()));
+    assert!(!durable(&builder().build().works()));
 }
 
 fn a_second_registry_is_refused_until_the_first_is_gone() {
@@ -95,7 +95,7 @@ fn a_second_registry_is_refused_until_the_first_is_gone() {
 
 fn a_ledger_that_cannot_be_used_is_an_error_at_the_start() {
     for path in ["/", "/dev/full", "/proc/self/status", "/no/such/directory"] {
-        let built = Registry::builder().ledger(path).build();
+        let built = builder().ledger(path).build();
         assert_eq!(kind(built), ErrorKind::LedgerUnusable, "{path}");
     }
 }
@@ -207,18 +207,18 @@ fn detached(process: &Process) -> u32 {
 }
 
 fn detaching_needs_a_ledger_or_no_marks() {
-    let registry = Registry::new().works();
+    let registry = builder().build().works();
     let (process, _lines) = start(&registry, 1, &mut role("obedient"));
     let refused = process.detach().expect_err("its mark says otherwise");
     assert_eq!(refused.kind(), ErrorKind::InvalidInput);
     assert!(process.try_wait().works().is_none(), "it is held as before");
     close(&registry, 1);
-    let built = Registry::builder().on_drop(OnDrop::Detach).build();
+    let built = builder().on_drop(OnDrop::Detach).build();
     assert_eq!(kind(built), ErrorKind::InvalidInput);
 }
 
 fn without_marks_a_process_is_detached_without_a_ledger() {
-    let registry = Registry::builder().marker(false).build().works();
+    let registry = builder().marker(false).build().works();
     let (process, _lines) = start(&registry, 1, &mut role("obedient"));
     let pid = detached(&process);
     close(&registry, 1);

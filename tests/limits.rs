@@ -11,8 +11,8 @@ use procession::{
 };
 
 use support::{
-    LONG_ENOUGH, Works, asleep, children, close_with, descriptors, drain, eventually, host, ms,
-    now, role, start, test,
+    LONG_ENOUGH, Works, asleep, builder, children, close_with, descriptors, drain, eventually,
+    host, ms, now, role, start, test,
 };
 
 fn main() -> ExitCode {
@@ -37,10 +37,7 @@ fn main() -> ExitCode {
 }
 
 fn limited(limits: Limits) -> Registry {
-    Registry::builder()
-        .limits(limits)
-        .build()
-        .expect("a registry")
+    builder().limits(limits).build().expect("a registry")
 }
 
 /// What this spawn fails with.

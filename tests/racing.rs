@@ -11,11 +11,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use procession::{
-    ErrorKind, EventKind, EventMask, Limits, Registry, Signal, StopPolicy, Strength, SurvivalCause,
+    ErrorKind, EventKind, EventMask, Limits, Signal, StopPolicy, Strength, SurvivalCause,
 };
 
 use support::{
-    LONG_ENOUGH, Rounds, Works, children, clean, close_with, drain, eventually, exits_of,
+    LONG_ENOUGH, Rounds, Works, builder, children, clean, close_with, drain, eventually, exits_of,
     hold_before_exec, ms, now, pipe, registry, role, start, survivor, test,
 };
 
@@ -109,7 +109,7 @@ fn spawns_that_race_a_shutdown_leave_nothing() {
     for _ in Rounds::new() {
         // Should the shutdown never come, the machine is not to be filled.
         let limits = Limits::NONE.processes(50);
-        let registry = Registry::builder().limits(limits).build().works();
+        let registry = builder().limits(limits).build().works();
         let begun = AtomicBool::new(false);
         let spawn = |session: u64| {
             loop {

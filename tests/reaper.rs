@@ -15,8 +15,8 @@ use procession::{
 
 use support::reaping::{HOUR, hourly, lives, next_pass, numbers, pass, passes};
 use support::{
-    Crowd, Forked, LONG_ENOUGH, Pinned, Works, clean, drain, eventually, let_pass, ms, now,
-    only_member, registry, role, run_in_fork, start, switches, test, thread_named, threads,
+    Crowd, Forked, LONG_ENOUGH, Pinned, Works, builder, clean, drain, eventually, let_pass, ms,
+    now, only_member, registry, role, run_in_fork, start, switches, test, thread_named, threads,
 };
 
 fn main() -> ExitCode {
@@ -221,7 +221,7 @@ fn a_reaper_of_an_hour_sleeps_between_two_passes() {
 fn sessions_are_ended_by_a_policy_and_not_by_a_bare_kill() {
     let own = StopPolicy::new().signal(Signal::INT, LONG_ENOUGH).kill();
     let said = StopPolicy::new().signal(Signal::HUP, LONG_ENOUGH).kill();
-    let registry = Registry::builder()
+    let registry = builder()
         .stop_policy(StopPolicy::new().signal(Signal::QUIT, LONG_ENOUGH).kill())
         .build()
         .works();

@@ -9,7 +9,9 @@ use procession::{Launch, Registry, StopPolicy};
 
 use support::adversary::{await_abandoned, daemon, lingers};
 use support::victim::{Host, builder, clean, name, recover_as, scratch, text, victim};
-use support::{Lines, Pinned, Works, await_end_of_input, pipe, role, role_of, say, test};
+use support::{
+    Lines, Pinned, Works, await_end_of_input, let_pass, ms, pipe, role, role_of, say, test,
+};
 
 fn main() -> ExitCode {
     support::main(
@@ -40,6 +42,8 @@ fn a_reused_number_is_not_the_owner() {
     let mut host = Host::start(name(), "-", &["std:lingers"]);
     let owner = host.child.id();
     host.kill();
+    // Without pidfs an owner is known by its number and the clock tick of its start.
+    let_pass(ms(20));
     // Whoever has the owner's number now is not the owner.
     let stranger = with_pid(owner);
     let (_registry, report) = recover_as(name(), "-");

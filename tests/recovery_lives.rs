@@ -246,7 +246,7 @@ fn a_daemon_outlives_both(registry: &Registry, first: Tree, mut end: impl FnMut(
 fn the_end_of_the_second_life_leaves_alone_what_the_first_has_left() {
     let spares = Arc::new(AtomicBool::new(true));
     let asked = Arc::clone(&spares);
-    let registry = Registry::builder()
+    let registry = support::builder()
         .stop_policy(StopPolicy::immediate())
         .spare(move |_| asked.load(Ordering::SeqCst))
         .build()

@@ -14,8 +14,8 @@ use procession::{
 };
 
 use support::{
-    LONG_ENOUGH, Works, asleep, clean, close, descriptors, eventually, host, ms, now, only_member,
-    registry, role, run_in_fork, start, status_field, test,
+    LONG_ENOUGH, Works, asleep, builder, clean, close, descriptors, eventually, host, ms, now,
+    only_member, registry, role, run_in_fork, start, status_field, test,
 };
 
 fn main() -> ExitCode {
@@ -488,7 +488,7 @@ fn a_child_that_a_session_cannot_adopt_comes_back() {
 }
 
 fn a_handle_kept_for_long_has_its_report_when_the_registry_has_forgotten_it() {
-    let registry = Registry::builder().kept_reports(2).build().works();
+    let registry = builder().kept_reports(2).build().works();
     let options = || SessionOptions::new().id(1).stop_policy(quick());
     let kept = registry.open_session(options().label("the first")).works();
     kept.spawn(&mut sleeper()).works();

@@ -12,8 +12,8 @@ use procession::{
 use rustix::process::{Pid, getpgid, getpgrp};
 
 use support::{
-    Lines, Works, await_end_of_input, children, clean, close, close_with, descriptors, drain,
-    registry, role, role_of, say, start, test,
+    Lines, Works, await_end_of_input, builder, children, clean, close, close_with, descriptors,
+    drain, registry, role, role_of, say, start, test,
 };
 
 const MARK: &str = "PROCESSION_MARK";
@@ -104,7 +104,7 @@ fn a_failed_spawn_leaves_no_descriptor() {
 }
 
 fn a_failed_spawn_holds_no_slot() {
-    let registry = Registry::builder()
+    let registry = builder()
         .limits(procession::Limits::NONE.processes(1))
         .build()
         .expect("a registry");
@@ -207,7 +207,7 @@ fn mark_told(registry: &Registry, session: u64) -> String {
 }
 
 fn a_child_carries_the_mark() {
-    let registry = Registry::builder()
+    let registry = builder()
         .owner_name("the tests")
         .build()
         .expect("a registry");
@@ -277,10 +277,7 @@ fn a_registry_inside_a_session_nests_its_mark() {
 }
 
 fn a_registry_without_the_marker_leaves_the_environment_alone() {
-    let registry = Registry::builder()
-        .marker(false)
-        .build()
-        .expect("a registry");
+    let registry = builder().marker(false).build().expect("a registry");
     assert_eq!(mark_told(&registry, 1), "not set");
 }
 
@@ -321,7 +318,7 @@ fn a_tier_that_cannot_be_had_is_an_error_or_fallen_short_of() {
         (Containment::Cgroup, Capability::CgroupTier),
         (Containment::Subreaper, Capability::SubreaperTier),
     ] {
-        let fallen = Registry::builder()
+        let fallen = builder()
             .containment_up_to(tier)
             .build()
             .expect("the best that works here");
@@ -352,7 +349,7 @@ fn a_tier_that_cannot_be_had_is_an_error_or_fallen_short_of() {
         assert_eq!(error.kind(), expected);
         child.kill().expect("it lives");
         close(&fallen, 1);
-        let error = Registry::builder()
+        let error = builder()
             .containment(tier)
             .build()
             .map(drop)

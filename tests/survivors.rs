@@ -11,8 +11,8 @@ use procession::{
 };
 
 use support::{
-    LONG_ENOUGH, Pinned, Works, clean, controlled, drain, eventually, exits_of, host, is_our_child,
-    member, ms, only_member, registry, role, start, state, survivor, test,
+    LONG_ENOUGH, Pinned, Works, builder, clean, controlled, drain, eventually, exits_of, host,
+    is_our_child, member, ms, only_member, registry, role, start, state, survivor, test,
 };
 
 fn main() -> ExitCode {
@@ -27,7 +27,9 @@ fn main() -> ExitCode {
             test!(a_group_is_killed_with_its_leader).on_an_older_kernel(),
             test!(what_a_leader_left_in_its_group_is_ended_with_its_session),
             test!(a_leader_alone_is_ended_under_the_leader_tier),
-            test!(one_member_of_a_group_under_another_user_lowers_what_is_claimed).needs_root(),
+            test!(one_member_of_a_group_under_another_user_lowers_what_is_claimed)
+                .looks_at_others()
+                .needs_root(),
         ],
         &[],
     )
@@ -222,7 +224,7 @@ fn what_a_leader_left_in_its_group_is_ended_with_its_session() {
 }
 
 fn a_leader_alone_is_ended_under_the_leader_tier() {
-    let registry = Registry::builder()
+    let registry = builder()
         .containment(Containment::Leader)
         .build()
         .expect("this tier always works");

@@ -13,15 +13,15 @@ use std::time::Duration;
 
 use procession::{
     ErrorKind, EventKind, EventMask, LeftAloneReason, Limits, OrphanFate, OrphanRule,
-    ReaperOptions, Reason, Registry, Rung, Signal, StopPolicy, SurvivalCause,
+    ReaperOptions, Reason, Rung, Signal, StopPolicy, SurvivalCause,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use support::adversary::is_abandoned;
 use support::orphans::{Orphan, abandoned, end, leaves, of_role, orphan, pids, reason_for};
 use support::{
-    LONG_ENOUGH, Lines, Works, argument, drain, host, ms, now, pipe, registry, role, role_of, say,
-    start, test,
+    LONG_ENOUGH, Lines, Works, argument, builder, drain, host, ms, now, pipe, registry, role,
+    role_of, say, start, test,
 };
 
 fn main() -> ExitCode {
@@ -327,7 +327,7 @@ fn few_descriptors_make_several_batches() {
 }
 
 fn limits_count_nothing_that_is_swept() {
-    let registry = Registry::builder()
+    let registry = builder()
         .limits(Limits::NONE.processes(1).processes_per_session(1))
         .build()
         .works();

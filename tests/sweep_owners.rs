@@ -18,8 +18,11 @@ use support::{
 fn main() -> ExitCode {
     support::main(
         &[
-            test!(a_rule_for_everything_matches_neither_host_nor_ancestors_nor_what_is_registered),
-            test!(other_users_are_left_alone_unless_it_is_said).needs_root(),
+            test!(a_rule_for_everything_matches_neither_host_nor_ancestors_nor_what_is_registered)
+                .looks_at_others(),
+            test!(other_users_are_left_alone_unless_it_is_said)
+                .looks_at_others()
+                .needs_root(),
             test!(what_a_living_session_has_started_is_left_alone),
             test!(what_a_session_left_that_is_over_is_an_orphan),
             test!(the_processes_of_another_host_are_orphans_once_that_is_dead),

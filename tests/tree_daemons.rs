@@ -310,7 +310,7 @@ fn under_every_tier(daemon: &Daemon) {
 
 /// The set-up of a registry for this tier.
 fn builder(tier: Containment) -> Builder {
-    Registry::builder()
+    support::builder()
         .containment(tier)
         .subreaper(tier == Containment::Subreaper)
 }

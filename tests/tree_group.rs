@@ -20,8 +20,8 @@ use support::adversary::{
 };
 use support::tree::{Tree, has_forgotten, native, native_tree, tree};
 use support::{
-    LONG_ENOUGH, Lines, Pinned, Works, clean, close, close_with, drain, eventually, exits_of, host,
-    member, ms, pipe, registry, role, role_of, say, start, test,
+    LONG_ENOUGH, Lines, Pinned, Works, builder, clean, close, close_with, drain, eventually,
+    exits_of, host, member, ms, pipe, registry, role, role_of, say, start, test,
 };
 
 fn main() -> ExitCode {
@@ -224,12 +224,12 @@ fn comets_are_dead_after_a_clean_report() {
 }
 
 fn comets_that_only_their_environment_names_are_dead_after_a_clean_report() {
-    hunt_comets(&Registry::builder().limit_mark(false).build().works());
+    hunt_comets(&builder().limit_mark(false).build().works());
 }
 
 /// Before SIGKILL nothing is chased, and hardly one of it is met alive: only its dead say that there is somebody.
 fn a_comet_of_which_only_the_dead_are_seen_is_not_called_gone() {
-    let registry = Registry::builder().limit_mark(false).build().works();
+    let registry = builder().limit_mark(false).build().works();
     for _ in 0..3 {
         let mut tree = tree(&registry, 1, "comet", &["leaves"]);
         tree.await_ready();
@@ -412,7 +412,7 @@ fn spare_and_end(registry: &Registry, spared: bool) {
 
 fn a_descendant_that_is_spared_lives_and_is_listed() {
     for spared in [true, false] {
-        let registry = Registry::builder()
+        let registry = builder()
             .spare(move |process| spared && process.args().iter().any(|arg| arg == "role:daemon"))
             .build()
             .works();
@@ -421,7 +421,7 @@ fn a_descendant_that_is_spared_lives_and_is_listed() {
 }
 
 fn a_predicate_that_panics_spares() {
-    let registry = Registry::builder()
+    let registry = builder()
         .spare(|process| panic!("of {}", process.pid()))
         .build()
         .works();
@@ -429,7 +429,7 @@ fn a_predicate_that_panics_spares() {
 }
 
 fn without_the_limit_mark_a_daemon_is_found_by_its_environment() {
-    let registry = Registry::builder().limit_mark(false).build().works();
+    let registry = builder().limit_mark(false).build().works();
     assert!(!registry.capabilities().has(Capability::LimitMark));
     let mut tree = native_tree(&registry, 1, "daemon", &["leaves"]);
     tree.await_ready();
@@ -441,7 +441,7 @@ fn without_the_limit_mark_a_daemon_is_found_by_its_environment() {
 }
 
 fn without_any_mark_nothing_is_claimed() {
-    let registry = Registry::builder().marker(false).build().works();
+    let registry = builder().marker(false).build().works();
     let before = own_locks();
     let mut tree = native_tree(&registry, 1, "daemon", &["stays"]);
     tree.await_ready();
@@ -640,7 +640,7 @@ fn an_end_without_a_free_descriptor_is_clean_and_claims_less() {
 
 fn a_leader_tier_session_leaves_descendants_alone() {
     for limit_mark in [true, false] {
-        let registry = Registry::builder().limit_mark(limit_mark).build().works();
+        let registry = builder().limit_mark(limit_mark).build().works();
         let (output, writer) = pipe();
         let mut command = role("daemon");
         command.arg("leaves").stdout(Stdio::from(writer));

@@ -23,8 +23,8 @@ use support::strangers::{
 };
 use support::tree::{has_forgotten, native, native_tree, tree};
 use support::{
-    LONG_ENOUGH, Lines, Pinned, Works, clean, eventually, holds_within, pipe, registry, role,
-    role_of, say, start, status_field, test,
+    LONG_ENOUGH, Lines, Pinned, Works, builder, clean, eventually, holds_within, pipe, registry,
+    role, role_of, say, start, status_field, test,
 };
 
 fn main() -> ExitCode {
@@ -49,7 +49,9 @@ fn main() -> ExitCode {
                 .needs_limit_marks(),
             test!(a_daemon_that_lowers_its_mark_is_found_by_its_variable_where_that_is_looked_at)
                 .needs_limit_marks(),
-            test!(a_worker_of_another_user_is_ended_with_the_master_that_is_found).needs_root(),
+            test!(a_worker_of_another_user_is_ended_with_the_master_that_is_found)
+                .looks_at_others()
+                .needs_root(),
             test!(a_worker_of_another_user_is_ended_with_the_master_under_cgroup)
                 .needs_root()
                 .needs_cgroups(),
@@ -63,6 +65,8 @@ fn main() -> ExitCode {
             test!(a_member_in_the_group_of_a_stranger_is_ended_and_the_group_is_not),
             test!(three_thousand_bystanders_live),
             test!(a_machine_on_which_processes_come_and_go_all_the_time_is_no_excuse),
+            test!(where_no_pass_is_quiet_a_leader_that_is_dead_and_kept_is_no_news),
+            test!(where_no_pass_is_quiet_a_leader_that_is_dead_and_kept_is_no_news).on("5.14"),
         ],
         &[
             role_of!(comet),
@@ -89,7 +93,7 @@ fn main() -> ExitCode {
 }
 
 fn registry_with_cgroups() -> Registry {
-    let builder = Registry::builder().containment(Containment::Cgroup);
+    let builder = builder().containment(Containment::Cgroup);
     builder.build().works()
 }
 
@@ -616,4 +620,33 @@ fn a_machine_on_which_processes_come_and_go_all_the_time_is_no_excuse() {
         let again = registry.end_session_with(2, &StopPolicy::immediate());
         again.works().is_clean()
     }));
+}
+
+/// Before Linux 6.9 a dead leader is kept until the end is over, for the sake of its group's number. Each pass meets it, and
+/// it carries the mark; that is no sign of anybody else.
+fn where_no_pass_is_quiet_a_leader_that_is_dead_and_kept_is_no_news() {
+    // With so many a pass takes longer than a program of the churners lives.
+    let mut crowd: Vec<Child> = (0..1000)
+        .map(|_| {
+            let mut sleeper = std::process::Command::new("/bin/sleep");
+            sleeper.arg("60").stdin(Stdio::null());
+            sleeper.spawn().expect("a bystander")
+        })
+        .collect();
+    let churners: Vec<_> = (0..3).map(|_| support::host(&mut role("churn"))).collect();
+    let registry = registry();
+    let mut tree = native_tree(&registry, 1, "daemon", &["stays"]);
+    tree.await_ready();
+    let report = registry.end_session_with(1, &StopPolicy::immediate());
+    for bystander in &mut crowd {
+        bystander.kill().expect("our child");
+        bystander.wait().expect("our child");
+    }
+    for (mut child, control, mut lines) in churners {
+        drop(control);
+        lines.expect("nobody was signalled");
+        assert!(child.wait().expect("our child").success());
+    }
+    drop(clean(report.works()));
+    tree.assert_gone();
 }

@@ -17,26 +17,30 @@ use crate::support::adversary::{
 };
 use crate::support::tree::{Tree, native, native_tree, tree};
 use crate::support::{
-    Pinned, Works, children, clean, close, close_with, descent_is_kept, eventually, needs_orphans,
-    role, role_of, start, taker_of_orphans, test,
+    Pinned, Works, builder, children, clean, close, close_with, descent_is_kept, eventually,
+    needs_orphans, role, role_of, start, taker_of_orphans, test,
 };
 
 fn main() -> ExitCode {
+    // Where it is not to be had a registry says so, and takes the next: see the tests of kernels.
+    use Capability::SubreaperTier;
     crate::support::main(
         &[
-            test!(a_session_that_is_the_only_one_is_proven_to_be_gone),
-            test!(daemons_that_have_cleared_everything_are_ended_with_the_last_session),
-            test!(comets_are_dead_with_a_proof),
-            test!(a_fork_bomb_is_ended_in_one_go),
-            test!(beside_another_session_nothing_is_proven),
-            test!(an_orphan_that_nothing_names_lowers_what_others_claim_and_goes_with_the_last),
-            test!(orphans_are_reaped_while_their_session_lives),
-            test!(statuses_are_told_while_every_child_is_waited_for),
-            test!(what_a_leader_tier_process_leaves_is_nobodys_and_lives),
+            test!(a_session_that_is_the_only_one_is_proven_to_be_gone).needs(SubreaperTier),
+            test!(daemons_that_have_cleared_everything_are_ended_with_the_last_session)
+                .needs(SubreaperTier),
+            test!(comets_are_dead_with_a_proof).needs(SubreaperTier),
+            test!(a_fork_bomb_is_ended_in_one_go).needs(SubreaperTier),
+            test!(beside_another_session_nothing_is_proven).needs(SubreaperTier),
+            test!(an_orphan_that_nothing_names_lowers_what_others_claim_and_goes_with_the_last)
+                .needs(SubreaperTier),
+            test!(orphans_are_reaped_while_their_session_lives).needs(SubreaperTier),
+            test!(statuses_are_told_while_every_child_is_waited_for).needs(SubreaperTier),
+            test!(what_a_leader_tier_process_leaves_is_nobodys_and_lives).needs(SubreaperTier),
             test!(the_tier_needs_consent),
-            test!(there_is_one_subreaper_at_a_time),
-            test!(after_the_registry_orphans_go_where_they_went_before),
-            test!(spawns_that_come_and_go_lose_no_status),
+            test!(there_is_one_subreaper_at_a_time).needs(SubreaperTier),
+            test!(after_the_registry_orphans_go_where_they_went_before).needs(SubreaperTier),
+            test!(spawns_that_come_and_go_lose_no_status).needs(SubreaperTier),
         ],
         &[
             role_of!(comet),
@@ -54,7 +58,7 @@ fn main() -> ExitCode {
 
 fn subreaper() -> Registry {
     needs_orphans();
-    Registry::builder()
+    builder()
         .subreaper(true)
         .containment(Containment::Subreaper)
         .build()
@@ -268,13 +272,11 @@ fn what_a_leader_tier_process_leaves_is_nobodys_and_lives() {
 }
 
 fn the_tier_needs_consent() {
-    let refused = Registry::builder()
-        .containment(Containment::Subreaper)
-        .build();
+    let refused = builder().containment(Containment::Subreaper).build();
     let error = refused.expect_err("nobody has consented");
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
     assert!(error.to_string().contains("subreaper(true)"), "{error}");
-    let registry = Registry::builder()
+    let registry = builder()
         .containment_up_to(Containment::Subreaper)
         .build()
         .works();
@@ -292,7 +294,7 @@ fn the_tier_needs_consent() {
 
 fn there_is_one_subreaper_at_a_time() {
     let first = subreaper();
-    let second = Registry::builder().subreaper(true).build();
+    let second = builder().subreaper(true).build();
     assert_eq!(
         second.expect_err("there is one").kind(),
         ErrorKind::InvalidInput

@@ -16,9 +16,9 @@ use procession::{
 use rustix::process::WaitOptions;
 
 use support::{
-    Interrupting, LONG_ENOUGH, Pinned, Rounds, Works, asleep, clean, close, controlled, drain,
-    eventually, exits_of, host, ignore_children, ignore_signal, is_our_child, member, ms, now,
-    registry, role, start, survivor, switches, test, thread_named,
+    Interrupting, LONG_ENOUGH, Pinned, Rounds, Works, asleep, builder, clean, close, controlled,
+    drain, eventually, exits_of, host, ignore_children, ignore_signal, is_our_child, member, ms,
+    now, registry, role, start, survivor, switches, test, thread_named,
 };
 
 fn main() -> ExitCode {
@@ -379,7 +379,7 @@ fn a_zombie_that_a_tracer_holds_hangs_nobody_and_names_the_tracer() {
 }
 
 fn a_zombie_that_a_tracer_holds_costs_no_processor_time() {
-    let registry = Registry::builder()
+    let registry = builder()
         .thread_name("under-test")
         .build()
         .expect("a registry");

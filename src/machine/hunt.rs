@@ -74,7 +74,7 @@ pub(crate) struct Seen {
     pub(crate) living: bool,
     /// Somebody is dead who was not dead in the pass before.
     pub(crate) freshly_dead: bool,
-    /// Somebody is there, alive or dead.
+    /// Somebody is there, alive or freshly dead, known or not.
     pub(crate) marked: bool,
     /// Marked, alive, and not believed.
     pub(crate) claims: Vec<Survivor>,

@@ -106,7 +106,9 @@ impl Recovery<'_> {
             pids: watchlist.pids(),
             detached: watchlist.detached(),
         })?;
-        let table = Arc::new(ProcessTable::open().map_err(system)?);
+        let table = ProcessTable::open()
+            .map_err(|error| system(error).with_detail(crate::sys::UNLISTED))?;
+        let table = Arc::new(table);
         let reading = (&table, &mut self.reader);
         let scan = Scan::new(self.shared, reading, &self.runs, held).map_err(system)?;
         let mut scanned = scan.run().map_err(system)?;

@@ -119,7 +119,8 @@ pub enum Means {
     /// told to be of this session or of another.
     Subreaper,
     /// No process carries the session's mark, and no group of it is left; every member had the mark
-    /// from birth.
+    /// from birth. A `/proc` that hides other users' processes (hidepid) hides those of the session's that have changed their
+    /// user as well.
     MarkAndGroup,
     /// The same, but somebody may lack the mark: what a member of std's [`Command`](std::process::Command) started within
     /// microseconds of its own start, everybody without a [limit mark](crate::Builder::limit_mark), or, under

@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 
 use crossbeam_channel::{Receiver, Sender};
-use rustix::io::Errno;
 
 use super::owner::Owners;
 use crate::foster::Foster;
@@ -146,7 +145,7 @@ impl Scanner {
         let scan = Arc::clone(&self.scan);
         let described = match scan.table.outline(pid) {
             Ok(described) => described,
-            Err(error) if is_starved(&error) => return Looked::Starved,
+            Err(error) if sys::is_starved(&error) => return Looked::Starved,
             // Gone since it was listed, or hidden.
             Err(_) => return Looked::Nothing,
         };
@@ -184,7 +183,7 @@ impl Scanner {
         let pid = pin.pid();
         let read = match scan.table.read_process(&pin, &scan.shared.facilities) {
             Ok(read) => read,
-            Err(error) if is_starved(&error) => return Looked::Starved,
+            Err(error) if sys::is_starved(&error) => return Looked::Starved,
             Err(error) if sys::is_gone(&error) => return Looked::Nothing,
             Err(_) => return Looked::Found(left_alone(pid, &[], LeftAloneReason::NotReadable)),
         };
@@ -252,10 +251,4 @@ pub(super) fn left_alone(pid: u32, args: &[OsString], reason: LeftAloneReason) -
         command_line: args.to_vec(),
         reason,
     })
-}
-
-/// Whether there was no descriptor, or no memory, for a file.
-fn is_starved(error: &std::io::Error) -> bool {
-    let errno = Errno::from_io_error(error);
-    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
 }

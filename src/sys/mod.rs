@@ -132,11 +132,11 @@ pub(crate) use platform::{
 };
 pub(crate) use unix::{
     Lifeline, LifelineHolder, Subreaper, Target, await_child, block_all_signals, bury, current_pid,
-    descriptor_limit, kill_unpinned, leads_group, lifeline, nap, null_device, own_group,
-    own_rights, own_user, peek_child, pipe, set_nonblocking, sleep_on, wait_readable,
+    descriptor_limit, is_starved, kill_unpinned, leads_group, lifeline, nap, null_device,
+    own_group, own_rights, own_user, peek_child, pipe, set_nonblocking, sleep_on, wait_readable,
     wait_writable,
 };
 pub(crate) use vocabulary::{
     Ancestry, ChildState, Described, Environ, LeafName, Limits, Listed, Look, Mask, NamedLeaf,
-    Offspring, OwnerIdentity, Parentage, ProcessFacts, Ready, Relation, Woken, Writable,
+    Offspring, OwnerIdentity, Parentage, ProcessFacts, Ready, Relation, UNLISTED, Woken, Writable,
 };

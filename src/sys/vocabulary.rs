@@ -11,6 +11,9 @@ use crate::exit::{Status, StatusSource, Usage};
 use crate::limit_mark::Pair;
 use crate::session::{Life, SessionId};
 
+/// What an operation that needs the [`ProcessTable`](super::ProcessTable) says when it cannot be opened.
+pub(crate) const UNLISTED: &str = "the list of all processes cannot be read";
+
 /// Why a registry cannot run here: a call of the floor that the kernel, or a filter in front of it, refuses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unavailable {
@@ -46,6 +49,8 @@ pub(crate) struct Mask {
     pub(crate) pidfd_info: bool,
     /// The status of who is not our child, or was reaped by somebody else.
     pub(crate) exit_info: bool,
+    /// Linux: the kernel's own list of what the ioctl tells (6.19); what it hides is found by trying.
+    pub(crate) info_list: bool,
 }
 
 /// What a process is to us, which decides who will collect its status.

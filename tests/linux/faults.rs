@@ -13,7 +13,7 @@ use rustix::process::{Resource, Rlimit, WaitOptions, getrlimit, setrlimit};
 use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
 use crate::support::{
-    LONG_ENOUGH, Pinned, Refusal, Works, children, clean, close, descriptors, drain, eventually,
+    builder, LONG_ENOUGH, Pinned, Refusal, Works, children, clean, close, descriptors, drain, eventually,
     exits_of, is_our_child, member, ms, refuse, registry, role, start, test,
 };
 
@@ -156,7 +156,7 @@ fn a_registry_that_cannot_have_its_descriptors_is_an_error() {
     let mut failed = 0;
     for free in 0..16 {
         let few = FewDescriptors::below(before.len() as u64 + free);
-        let built = Registry::new();
+        let built = builder().build();
         drop(few);
         match built {
             Err(error) => {
@@ -308,7 +308,7 @@ fn new_without_pidfds(errno: c_int) {
     // On a thread of its own: the rest of the test has its pidfds.
     let new = move || {
         refuse(&[Refusal::always(libc::SYS_pidfd_open, errno)], false);
-        Registry::new().map(drop)
+        builder().build().map(drop)
     };
     let error = thread::spawn(new)
         .join()

@@ -12,8 +12,7 @@ use std::time::Duration;
 use procession::{Builder, Launch, Registry, StopPolicy};
 
 use crate::support::adversary::{await_abandoned, daemon, is_abandoned, thorough_daemon};
-use crate::support::{
-    Pinned, Scratch, TOKEN, Works, eventually, ms, pipe, role, role_of, say, test,
+use crate::support::{Pinned, Scratch, TOKEN, Works, eventually, ms, pipe, role, role_of, say, test,
 };
 
 pub(crate) fn main() -> ExitCode {
@@ -53,7 +52,7 @@ enum Side {
 fn builder(ledger: &str) -> Builder {
     // Other tests have hosts, too.
     let name = std::env::var(TOKEN).expect("the test's own");
-    Registry::builder()
+    crate::support::builder()
         .owner_name(name)
         .stop_policy(StopPolicy::immediate())
         .ledger(ledger)

@@ -447,7 +447,7 @@ fn a_sweep_leaves_the_members_of_another_hosts_cgroup_alone_while_that_lives() {
 
 /// Nothing tells of which session it is: not of none, as long as one lives.
 fn a_sweep_and_a_reaper_leave_a_subreapers_orphans_alone() {
-    let registry = Registry::builder()
+    let registry = crate::support::builder()
         .subreaper(true)
         .containment(Containment::Subreaper)
         .build()

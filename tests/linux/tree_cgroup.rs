@@ -3,7 +3,7 @@
 use std::fs;
 use std::os::unix::fs::chown;
 use std::path::{Path, PathBuf};
-use std::process::{ExitCode, Stdio};
+use std::process::ExitCode;
 
 use procession::{
     Capability, Command, Containment, ErrorKind, How, Means, Proof, Registry, Rung, SessionOptions,
@@ -18,7 +18,7 @@ use crate::support::adversary::{
 };
 use crate::support::tree::{Tree, native, native_tree, native_tree_of, tree};
 use crate::support::{
-    Lines, Pinned, Works, clean, close, close_with, descriptors, eventually, host, ms, pipe, role,
+    builder, Lines, Pinned, Works, clean, close, close_with, descriptors, eventually, host, ms, pipe, role,
     role_of, say, start, test,
 };
 
@@ -28,7 +28,7 @@ const NOBODY: u32 = 65_534;
 pub(crate) fn main() -> ExitCode {
     crate::support::main(
         &[
-            test!(who_cannot_leave_is_proven_to_be_gone)
+            test!(who_cannot_leave_is_proven_to_be_gone).looks_at_others()
                 .needs_root()
                 .needs_cgroups(),
             test!(who_could_leave_is_only_observed_to_be_gone).needs_cgroups(),
@@ -44,7 +44,7 @@ pub(crate) fn main() -> ExitCode {
             test!(who_is_frozen_is_thawed_to_hear_the_signal)
                 .needs_root()
                 .needs_cgroups(),
-            test!(who_is_frozen_is_killed).needs_root().needs_cgroups(),
+            test!(who_is_frozen_is_killed).looks_at_others().needs_root().needs_cgroups(),
             test!(who_was_moved_out_is_found_by_its_mark_and_nothing_is_proven)
                 .needs_root()
                 .needs_cgroups(),
@@ -83,13 +83,14 @@ pub(crate) fn main() -> ExitCode {
             role_of!(vanishing_daemon),
             role_of!(wrapper_of_a_deaf_server),
             role_of!(cgroup_host),
+            role_of!(daemon_once_moved),
             role_of!(delegated_host),
         ],
     )
 }
 
 fn contained() -> Registry {
-    Registry::builder()
+    builder()
         .containment(Containment::Cgroup)
         .build()
         .works()
@@ -134,11 +135,18 @@ fn who_cannot_leave_is_proven_to_be_gone() {
     }
 }
 
+/// What std starts is moved in a moment after its start; what it forks before that stays outside.
+fn daemon_once_moved() {
+    let is_inside = || cgroup_of("self") != cgroup_of(&std::os::unix::process::parent_id().to_string());
+    eventually("it is moved", is_inside);
+    daemon();
+}
+
 /// The super-user can move itself to any other cgroup, and what std started was moved in a moment late.
 fn who_could_leave_is_only_observed_to_be_gone() {
     let registry = contained();
     for by in [tree, native_tree] {
-        let mut tree = by(&registry, 1, "daemon", &["leaves"]);
+        let mut tree = by(&registry, 1, "daemon_once_moved", &["leaves"]);
         tree.await_ready();
         let leaf = cgroup_of(&tree.number().to_string());
         let report = clean(registry.end_session(1).works());
@@ -469,7 +477,7 @@ fn a_session_says_what_its_processes_have_used() {
 }
 
 fn who_is_spared_is_moved_out_and_lives() {
-    let registry = Registry::builder()
+    let registry = builder()
         .containment(Containment::Cgroup)
         .spare(|process| process.args().iter().any(|arg| arg == "role:daemon"))
         .build()
@@ -537,8 +545,10 @@ fn a_number_that_lives_again_has_another_cgroup() {
 fn a_registry_inside_a_session_ends_its_own_and_is_ended_with_it() {
     let registry = contained();
     let (output, writer) = pipe();
-    let mut command = role("cgroup_host");
-    command.stdin(Stdio::piped()).stdout(Stdio::from(writer));
+    // In its cgroup from birth: it looks for its own at once.
+    let mut command = native("cgroup_host");
+    let input = procession::Stdio::piped();
+    command.stdin(input).stdout(procession::Stdio::from(writer));
     let host = registry.spawn(1, &mut command).works();
     drop(command);
     let mut lines = Lines::new(output);
@@ -576,7 +586,7 @@ fn members_looks_into_the_cgroup() {
 
 fn a_directory_that_is_no_cgroup_is_refused_by_name() {
     let elsewhere = std::env::temp_dir();
-    let refused = Registry::builder()
+    let refused = builder()
         .containment(Containment::Cgroup)
         .cgroup_parent(&elsewhere)
         .build();
@@ -584,7 +594,7 @@ fn a_directory_that_is_no_cgroup_is_refused_by_name() {
     assert_eq!(error.kind(), ErrorKind::Unsupported);
     let name = elsewhere.display().to_string();
     assert!(error.to_string().contains(&name), "{error}");
-    let refused = Registry::builder()
+    let refused = builder()
         .containment(Containment::Cgroup)
         .cgroup_parent("/nowhere/at/all")
         .build();
@@ -595,7 +605,7 @@ fn a_directory_that_is_no_cgroup_is_refused_by_name() {
             .contains("/nowhere/at/all")
     );
     // Asked for as the best that there is, it is not there, and says why.
-    let registry = Registry::builder()
+    let registry = builder()
         .containment_up_to(Containment::Cgroup)
         .cgroup_parent(&elsewhere)
         .build()
@@ -615,7 +625,7 @@ fn a_directory_that_is_no_cgroup_is_refused_by_name() {
 }
 
 fn up_to_a_tier_is_what_there_is() {
-    let best = Registry::builder()
+    let best = builder()
         .containment_up_to(Containment::Cgroup)
         .build()
         .works();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 use std::fs::File;
-use std::io::{Read as _, Seek as _};
+use std::io::{Read as _, Seek as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
+use procession::{Builder, Capability, Containment};
 
 use super::leak::Before;
 use super::platform::{Pinned, SKIPPED, world};
@@ -23,8 +24,11 @@ pub(crate) const TOKEN: &str = "PROCESSION_TEST_TOKEN";
 /// The variable that adds the tests which are to fail.
 pub(crate) const HIDDEN_TOO: &str = "PROCESSION_TESTS_THAT_FAIL";
 
-/// The variable that runs all tests as on a kernel of 5.4.
+/// The variable that names the system which all tests are to see.
 const OLDER_KERNEL: &str = "PROCESSION_OLDER_KERNEL";
+
+/// The oldest kernel that is supported.
+const OLDEST: &str = "5.4";
 
 /// The variable that says how many milliseconds what is on its way out may take.
 const SETTLE_VARIABLE: &str = "PROCESSION_SETTLE_MS";
@@ -49,8 +53,12 @@ pub(crate) struct Test {
     skipped: Option<&'static str>,
     /// Fails on purpose: it is there only for a test of this harness, which asks for it by a variable.
     hidden: bool,
-    /// It runs under a filter that takes away what came after Linux 5.4.
-    older_kernel: bool,
+    /// The system that it is to see, whatever all the others see.
+    system: Option<&'static str>,
+    /// What it is about. Where that is not to be had, it is skipped.
+    needs: Option<Capability>,
+    /// It reads what `/proc` shows of other users' processes.
+    looks_at_others: bool,
 }
 
 impl Test {
@@ -60,14 +68,24 @@ impl Test {
             body,
             skipped: None,
             hidden: false,
-            older_kernel: false,
+            system: None,
+            needs: None,
+            looks_at_others: false,
         }
     }
 
-    /// The same test on a kernel that lacks what this one has; where this one lacks it too, the same test again.
+    /// The same test on the oldest kernel; where this one is as old, the same test again.
     pub(crate) fn on_an_older_kernel(mut self) -> Self {
         self.name = format!("{}_on_an_older_kernel", self.name).leak();
-        self.older_kernel = true;
+        self.system = Some(OLDEST);
+        self
+    }
+
+    /// The same test on a system of this name; see [`platform::be_on`].
+    pub(crate) fn on(mut self, system: &'static str) -> Self {
+        let suffix = system.replace(['.', '-'], "_");
+        self.name = format!("{}_on_{suffix}", self.name).leak();
+        self.system = Some(system);
         self
     }
 
@@ -86,22 +104,19 @@ impl Test {
     }
 
     /// It needs a cgroup that this program may write to, and is skipped by name where there is none.
-    pub(crate) fn needs_cgroups(mut self) -> Self {
-        // Nothing is made by asking, and each test is asked for in each process: once is enough.
-        static THERE: std::sync::OnceLock<bool> = std::sync::OnceLock::new();
-        let look = || {
-            let registry = procession::Registry::builder()
-                .containment_up_to(procession::Containment::Cgroup)
-                .build();
-            registry.is_ok_and(|registry| {
-                registry
-                    .capabilities()
-                    .has(procession::Capability::CgroupTier)
-            })
-        };
-        if !*THERE.get_or_init(look) {
-            self.skipped = Some("needs a cgroup of version 2 that it may write to");
-        }
+    pub(crate) fn needs_cgroups(self) -> Self {
+        self.needs(Capability::CgroupTier)
+    }
+
+    /// It looks at processes of other users, and is skipped by name where `/proc` hides them.
+    pub(crate) fn looks_at_others(mut self) -> Self {
+        self.looks_at_others = true;
+        self
+    }
+
+    /// It is about this, and is skipped by name where a registry says that it is not to be had.
+    pub(crate) fn needs(mut self, capability: Capability) -> Self {
+        self.needs = Some(capability);
         self
     }
 
@@ -186,8 +201,16 @@ fn run_here(name: &str, tests: &[Test]) -> ExitCode {
     let test = test.unwrap_or_else(|| panic!("there is no test {name:?}"));
     // Whatever the test runner was started with is not for the processes that the tests count descriptors of.
     platform::keep_inherited_descriptors();
-    if test.older_kernel || std::env::var_os(OLDER_KERNEL).is_some() {
-        platform::be_on_an_older_kernel();
+    if let Some(system) = system() {
+        platform::be_on(&system);
+    }
+    let hidden = test.looks_at_others && !platform::shows_others();
+    let hidden = hidden.then(|| "needs to see the processes of other users".to_owned());
+    if let Some(why) = hidden.or_else(|| test.needs.and_then(why_not)) {
+        // The last line is what the test is said to be skipped for.
+        let said = writeln!(std::io::stderr(), "{why}");
+        said.expect("the runner of the test listens");
+        return ExitCode::from(SKIPPED);
     }
     let before = Before::now();
     // A body that panicked has said why already; what it left is ended by the process that watches this one.
@@ -198,6 +221,30 @@ fn run_here(name: &str, tests: &[Test]) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
+}
+
+/// The name of the system that this process and what it starts see.
+fn system() -> Option<String> {
+    let named = std::env::var(OLDER_KERNEL).ok();
+    named.filter(|name| !name.is_empty())
+}
+
+/// The builder of a registry on the system that this process sees.
+pub(crate) fn builder() -> Builder {
+    let masked = system().map_or(&[][..], |name| platform::masked_on(&name));
+    let builder = procession::Registry::builder();
+    masked
+        .iter()
+        .fold(builder, |builder, name| builder.without_facility(name))
+}
+
+/// Why this is not to be had, if it is not. The host agrees to whatever it takes.
+fn why_not(needed: Capability) -> Option<String> {
+    let consenting = builder().subreaper(needed == Capability::SubreaperTier);
+    let registry = consenting.containment_up_to(Containment::Cgroup).build();
+    let registry = registry.expect("this kernel has what a registry needs");
+    let why = registry.capabilities().why_not(needed).map(str::to_owned);
+    why.map(|why| format!("needs what is not to be had here: {why}"))
 }
 
 fn trial(test: Test) -> Trial {
@@ -235,23 +282,26 @@ fn watch(test: Test) -> Result<Completion, Failed> {
     }
     let status = child.wait().expect("our child can be waited for");
     // It has come to need what this platform does not have.
-    let skipped = wrong.is_empty() && status.code() == Some(SKIPPED);
+    let skipped = wrong.is_empty() && status.code() == Some(SKIPPED.into());
     if !status.success() && wrong.is_empty() && !skipped {
         let _ = writeln!(wrong, "{}: {status}", test.name);
     }
     end_what_is_left(&token, &mut wrong);
-    if wrong.is_empty() {
-        return Ok(if skipped {
-            Completion::ignored_with("needs what this platform does not have")
-        } else {
-            Completion::Completed
-        });
+    if wrong.is_empty() && !skipped {
+        return Ok(Completion::Completed);
     }
     let mut output = Vec::new();
     said.rewind()
         .and_then(|()| said.read_to_end(&mut output))
         .expect("the file can be read");
-    Err(format!("{wrong}{}", String::from_utf8_lossy(&output)).into())
+    let output = String::from_utf8_lossy(&output);
+    if wrong.is_empty() {
+        let why = output.lines().next_back();
+        return Ok(Completion::ignored_with(
+            why.unwrap_or("needs what this platform does not have"),
+        ));
+    }
+    Err(format!("{wrong}{output}").into())
 }
 
 fn begin(test: Test, token: &str, said: &File) -> std::io::Result<Child> {
@@ -259,6 +309,9 @@ fn begin(test: Test, token: &str, said: &File) -> std::io::Result<Child> {
     let mut command = Command::new(own);
     command.arg(format!("test:{}", test.name)).env(TOKEN, token);
     command.env("RUST_BACKTRACE", "0");
+    if let Some(system) = test.system {
+        command.env(OLDER_KERNEL, system);
+    }
     // In a group of its own, so that a signal that goes astray does not reach the test runner.
     command.process_group(0).stdin(Stdio::null());
     command

@@ -19,7 +19,8 @@
 //! | `PROCESSION_RACE_SECONDS` | how long each race test hunts; 1 |
 //! | `PROCESSION_WATCHDOG_SECONDS` | after how long a test is taken for hung, and ended; 60 |
 //! | `PROCESSION_CROWD` | how many processes exit at once; 1,000 |
-//! | `PROCESSION_OLDER_KERNEL` | if set, every test sees what Linux 5.4 has, and no more |
+//! | `PROCESSION_OLDER_KERNEL` | what every test is to see: a kernel of `5.4`, `5.14`, `6.9`, `6.13` or `6.15`, a system with `no-cgroup`, |
+//! | | one with `hidepid`, or an old `sandbox`; see `platform/older.rs` |
 //! | `PROCESSION_MOVE_CLOCK` | if set, the test that moves the machine's clock runs |
 
 #![allow(
@@ -46,16 +47,16 @@ pub(crate) mod tree;
 pub(crate) mod victim;
 mod wait;
 
-pub(crate) use self::harness::{HIDDEN_TOO, Role, TOKEN, Test, main};
+pub(crate) use self::harness::{HIDDEN_TOO, Role, TOKEN, Test, builder, main};
 pub(crate) use self::pipes::{Crowd, Lines, controlled, host, pipe, role, start};
 pub(crate) use self::platform::world::{
     carries_environment, children, descriptors, is_our_child, numbers_in, own_signals, state,
     status_field, switches, thread_named, threads,
 };
 pub(crate) use self::platform::{
-    Pinned, Refusal, anonymous_file, descent_is_kept, end_lease, give_up_the_right_to_kill,
-    is_dumpable, lease, move_wall_clock, needs_orphans, refuse, set_locks, shrink_pipe,
-    take_in_orphans, taker_of_orphans, tests_of_linux,
+    Pinned, Refusal, anonymous_file, closes_ranges, descent_is_kept, end_lease,
+    give_up_the_right_to_kill, have_no_proc, is_dumpable, lease, move_wall_clock, needs_orphans,
+    refuse, set_locks, shrink_pipe, take_in_orphans, taker_of_orphans, tests_of_linux,
 };
 pub(crate) use self::programs::program;
 pub(crate) use self::raw::{

@@ -23,7 +23,8 @@ impl<T> Works for procession::Result<T> {
 
 #[track_caller]
 pub(crate) fn registry() -> Registry {
-    Registry::new().expect("this kernel has what a registry needs")
+    let built = super::harness::builder().build();
+    built.expect("this kernel has what a registry needs")
 }
 
 /// The report, which names no survivor.

@@ -30,7 +30,7 @@ pub(crate) fn name() -> &'static str {
 }
 
 pub(crate) fn builder(name: &str, ledger: &str) -> procession::Builder {
-    let builder = Registry::builder().owner_name(name);
+    let builder = super::builder().owner_name(name);
     if ledger == "-" {
         builder
     } else {

@@ -371,7 +371,12 @@ impl<'a> Round<'a> {
                 return false;
             }
             Some(Acquaintance::Dead) => {
-                self.seen(hint.prey).marked = true;
+                // It exited, and the machine was told. A leader is kept like this for its group's sake (before 6.9), and so
+                // is whom its parent does not bury: that it is still there says nothing of anybody else.
+                let core = self.known.get(&pid);
+                let news = (pid, core.and_then(|core| core.facts.inode));
+                let fresh = self.is_freshly_dead(news, hint.prey);
+                self.seen(hint.prey).marked |= fresh;
                 return false;
             }
             // The number is another's.
@@ -501,11 +506,16 @@ impl<'a> Round<'a> {
     /// Somebody for whom something spoke is dead. It counts as one of them, whatever it was: that is never too little.
     pub(super) fn note_dead(&mut self, pin: &Pin, prey: usize) {
         let news = (pin.pid(), pin.identity().inode);
-        let life = self.scene.prey[prey].hunt.life;
-        let fresh = self.remembered.dead.entry(life).or_default().insert(news);
+        let fresh = self.is_freshly_dead(news, prey);
         let seen = self.seen(prey);
-        seen.marked = true;
+        seen.marked |= fresh;
         seen.freshly_dead |= fresh;
+    }
+
+    /// Whether it was not seen dead before, in this end.
+    fn is_freshly_dead(&mut self, who: (u32, Option<u64>), prey: usize) -> bool {
+        let life = self.scene.prey[prey].hunt.life;
+        self.remembered.dead.entry(life).or_default().insert(who)
     }
 }
 

@@ -44,7 +44,7 @@ pub(crate) fn probe(mask: Mask) -> Result<Facilities, Unavailable> {
         group_signal: !mask.group_signal && signal::reaches_groups(own.as_fd()),
         pidfs: !mask.pidfs && is_pidfs(own.as_fd()),
         pidfd_info,
-        exit_info: pidfd_info && !mask.exit_info && tells_exits(own.as_fd()),
+        exit_info: pidfd_info && !mask.exit_info && tells_exits(own.as_fd(), mask),
     })
 }
 
@@ -77,8 +77,13 @@ fn is_pidfs(pidfd: BorrowedFd<'_>) -> bool {
 /// The kernel lists what it supports since 6.19. Before that something has to end for us to ask about. It is a thread of
 /// our own: a child would raise SIGCHLD in the host and could be reaped by it. A thread that cannot be pinned (before
 /// 6.9) says no, which is right: the one is older than the other.
-fn tells_exits(own: BorrowedFd<'_>) -> bool {
-    if let Some(supported) = info::supported(own) {
+fn tells_exits(own: BorrowedFd<'_>, mask: Mask) -> bool {
+    let listed = if mask.info_list {
+        None
+    } else {
+        info::supported(own)
+    };
+    if let Some(supported) = listed {
         return supported & info::EXIT != 0;
     }
     let Ok(probe) = thread::Builder::new()

@@ -17,8 +17,8 @@ pub(super) use orphans::has_no_child;
 pub(crate) use orphans::{Subreaper, await_child, bury};
 pub(super) use own::to_pid;
 pub(crate) use own::{
-    block_all_signals, current_pid, descriptor_limit, leads_group, own_group, own_rights, own_user,
-    peek_child, set_nonblocking,
+    block_all_signals, current_pid, descriptor_limit, is_starved, leads_group, own_group,
+    own_rights, own_user, peek_child, set_nonblocking,
 };
 pub(super) use poll::{BATCH, MAILBOX, TIMER, take_events};
 pub(crate) use revocable::{wait_readable, wait_writable};

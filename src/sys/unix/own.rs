@@ -26,6 +26,12 @@ const SYNCHRONOUS: [libc::c_int; 7] = [
     libc::SIGSYS,
 ];
 
+/// Whether there was no descriptor, or no memory, for a file.
+pub(crate) fn is_starved(error: &io::Error) -> bool {
+    let errno = Errno::from_io_error(error);
+    matches!(errno, Some(Errno::MFILE | Errno::NFILE | Errno::NOMEM))
+}
+
 /// The number of this process. Asked each time: it is another one in a child that was forked without exec.
 pub(crate) fn current_pid() -> u32 {
     std::process::id()

@@ -21,7 +21,7 @@ use crate::support::wait::{LONG_ENOUGH, now, poll_for};
 pub(crate) fn not_here(what: &str) -> ! {
     use std::io::Write as _;
     let _ = writeln!(io::stderr(), "skipped: {what} cannot be had here");
-    std::process::exit(SKIPPED)
+    std::process::exit(SKIPPED.into())
 }
 
 /// A file that has no name any more.
@@ -172,8 +172,24 @@ pub(crate) fn refuse(_refusals: &[Refusal], _all_threads: bool) {
     not_here("a filter of system calls")
 }
 
-pub(crate) fn be_on_an_older_kernel() {
-    not_here("Linux 5.4")
+pub(crate) fn be_on(_system: &str) {
+    not_here("an older Linux")
+}
+
+pub(crate) fn closes_ranges() -> bool {
+    true
+}
+
+pub(crate) fn shows_others() -> bool {
+    true
+}
+
+pub(crate) fn have_no_proc() {
+    not_here("a /proc to be without")
+}
+
+pub(crate) fn masked_on(_system: &str) -> &'static [&'static str] {
+    &[]
 }
 
 /// A process whose end is announced to this kqueue.

@@ -120,6 +120,24 @@ pub(crate) fn keep_inherited_descriptors() {
     assert_eq!(result, 0, "{}", io::Error::last_os_error());
 }
 
+/// Whether `/proc` shows the processes of other users to this one (hidepid).
+pub(crate) fn shows_others() -> bool {
+    std::path::Path::new("/proc/1").exists()
+}
+
+/// Whether ranges of descriptors can be closed (5.9).
+pub(crate) fn closes_ranges() -> bool {
+    // SAFETY: the call closes nothing: no descriptor has such a number.
+    unsafe {
+        libc::syscall(
+            libc::SYS_close_range,
+            libc::c_uint::MAX,
+            libc::c_uint::MAX,
+            0,
+        ) == 0
+    }
+}
+
 /// Takes a lease on a file of our own that nobody has open: until it is given up, and for 45 seconds at most, whoever
 /// opens it hangs. A child that hangs in it has inherited it: closing it here is not enough.
 pub(crate) fn lease(file: &File) {

@@ -3,6 +3,8 @@
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
+mod older;
+#[cfg(target_os = "linux")]
 mod refusal;
 #[cfg(target_os = "linux")]
 #[path = "procfs.rs"]
@@ -11,7 +13,8 @@ pub(crate) mod world;
 #[cfg(target_os = "linux")]
 pub(crate) use self::{
     linux::*,
-    refusal::{Refusal, be_on_an_older_kernel, refuse},
+    older::{be_on, have_no_proc, masked_on},
+    refusal::{Refusal, refuse},
 };
 
 #[cfg(not(target_os = "linux"))]
@@ -24,7 +27,7 @@ pub(crate) mod world;
 pub(crate) use self::kqueue::*;
 
 /// The code with which a test process ends that cannot be what it is here.
-pub(crate) const SKIPPED: i32 = 77;
+pub(crate) const SKIPPED: u8 = 77;
 
 /// The `ps` that shows the environment.
 #[cfg(target_os = "macos")]

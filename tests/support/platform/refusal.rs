@@ -1,4 +1,4 @@
-//! System calls that a filter of the kernel's answers with an errno: faults on demand, and kernels older than this one.
+//! System calls that a filter of the kernel's answers with an errno.
 
 #![allow(
     unsafe_code,
@@ -15,6 +15,8 @@ pub(crate) struct Refusal {
     call: c_long,
     errno: c_int,
     when: When,
+    /// And all that are numbered above it.
+    and_newer: bool,
 }
 
 /// For which of its calls.
@@ -27,9 +29,10 @@ enum When {
         mask: u32,
         value: u32,
     },
-    /// This argument's lower half is not zero.
-    IsNotZero {
+    /// This argument's lower half has any of these bits.
+    HasAny {
         argument: u32,
+        bits: u32,
     },
 }
 
@@ -39,6 +42,51 @@ impl Refusal {
             call,
             errno,
             when: When::Always,
+            and_newer: false,
+        }
+    }
+
+    /// This call, and all that came after it.
+    pub(super) const fn from(call: c_long, errno: c_int) -> Self {
+        Self {
+            and_newer: true,
+            ..Self::always(call, errno)
+        }
+    }
+
+    /// This call with any of these flags, as by a kernel that does not know them.
+    pub(super) const fn of_flags(call: c_long, argument: u32, bits: u32) -> Self {
+        Self::of_flags_with(call, libc::EINVAL, argument, bits)
+    }
+
+    pub(super) const fn of_flags_with(
+        call: c_long,
+        errno: c_int,
+        argument: u32,
+        bits: u32,
+    ) -> Self {
+        Self {
+            when: When::HasAny { argument, bits },
+            ..Self::always(call, errno)
+        }
+    }
+
+    /// This call with an argument that has this value under a mask.
+    pub(super) const fn of_value(
+        call: c_long,
+        errno: c_int,
+        argument: u32,
+        mask: u32,
+        value: u32,
+    ) -> Self {
+        let when = When::Is {
+            argument,
+            mask,
+            value,
+        };
+        Self {
+            when,
+            ..Self::always(call, errno)
         }
     }
 
@@ -68,14 +116,26 @@ impl Refusal {
                 instruction(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, mask),
                 jump_if_equal(value, 0, 1),
             ],
-            When::IsNotZero { argument } => {
-                vec![load(lower_half(argument)), jump_if_equal(0, 1, 0)]
-            }
+            When::HasAny { argument, bits } => vec![
+                load(lower_half(argument)),
+                instruction(libc::BPF_ALU | libc::BPF_AND | libc::BPF_K, 0, 0, bits),
+                jump_if_equal(0, 1, 0),
+            ],
         };
         rest.push(refuse);
         let length = u8::try_from(rest.len()).expect("four at most");
         // The number is the first field of what the filter sees.
-        let mut program = vec![load(0), jump_if_equal(number, 0, length)];
+        let is_it = if self.and_newer {
+            instruction(
+                libc::BPF_JMP | libc::BPF_JGE | libc::BPF_K,
+                0,
+                length,
+                number,
+            )
+        } else {
+            jump_if_equal(number, 0, length)
+        };
+        let mut program = vec![load(0), is_it];
         program.append(&mut rest);
         program
     }
@@ -138,32 +198,4 @@ pub(crate) fn refuse(refusals: &[Refusal], all_threads: bool) {
         )
     };
     assert_eq!(result, 0, "{}", io::Error::last_os_error());
-}
-
-/// Makes this process see a kernel of 5.4: no flags for pidfds, no signals to groups by them, nothing told by them.
-pub(crate) fn be_on_an_older_kernel() {
-    /// The type and number of PIDFD_GET_INFO; its size, in the upper half, grows with the kernel.
-    const PIDFD_GET_INFO: u32 = 0xff0b;
-    let refusals = [
-        Refusal {
-            call: libc::SYS_ioctl,
-            errno: libc::ENOTTY,
-            when: When::Is {
-                argument: 1,
-                mask: 0xffff,
-                value: PIDFD_GET_INFO,
-            },
-        },
-        Refusal {
-            call: libc::SYS_pidfd_send_signal,
-            errno: libc::EINVAL,
-            when: When::IsNotZero { argument: 3 },
-        },
-        Refusal {
-            call: libc::SYS_pidfd_open,
-            errno: libc::EINVAL,
-            when: When::IsNotZero { argument: 1 },
-        },
-    ];
-    refuse(&refusals, false);
 }
