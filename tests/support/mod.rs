@@ -21,6 +21,9 @@
 //! | `PROCESSION_CROWD` | how many processes exit at once; 1,000 |
 //! | `PROCESSION_OLDER_KERNEL` | what every test is to see: a kernel of `5.4`, `5.14`, `6.9`, `6.13` or `6.15`, a system with `no-cgroup`, |
 //! | | one with `hidepid`, or an old `sandbox`; see `platform/older.rs` |
+//! | `PROCESSION_FAULT_OCCURRENCES` | how many of a call's first occurrences are failed in turn; 1 |
+//! | `PROCESSION_WRITE_FAULTS` | if set, what comes of that is written to the tables of `tests/faults` |
+//! | `PROCESSION_SHOW_FAULTS` | if set, what comes of it is said at length |
 //! | `PROCESSION_MOVE_CLOCK` | if set, the test that moves the machine's clock runs |
 
 #![allow(
@@ -35,7 +38,7 @@ mod harness;
 mod leak;
 pub(crate) mod orphans;
 mod pipes;
-mod platform;
+pub(crate) mod platform;
 mod programs;
 mod raw;
 pub(crate) mod reaping;

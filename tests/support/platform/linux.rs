@@ -7,7 +7,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use libc::{c_int, c_long, c_void};
@@ -268,6 +268,10 @@ impl Pinned {
 
     pub(crate) fn pid(&self) -> u32 {
         self.pid
+    }
+
+    pub(super) fn descriptor(&self) -> BorrowedFd<'_> {
+        self.pidfd.as_fd()
     }
 
     /// Dead, though maybe not reaped.

@@ -1,6 +1,8 @@
 //! What the tests need of the platform that they run on, and the only place of theirs that asks which one it is.
 
 #[cfg(target_os = "linux")]
+pub(crate) mod interpose;
+#[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "linux")]
 mod older;

@@ -17,6 +17,8 @@ pub(crate) struct Refusal {
     when: When,
     /// And all that are numbered above it.
     and_newer: bool,
+    /// Whoever listens decides.
+    elsewhere: bool,
 }
 
 /// For which of its calls.
@@ -43,6 +45,15 @@ impl Refusal {
             errno,
             when: When::Always,
             and_newer: false,
+            elsewhere: false,
+        }
+    }
+
+    /// This call is decided about by whoever listens.
+    pub(super) const fn decided_elsewhere(call: c_long) -> Self {
+        Self {
+            elsewhere: true,
+            ..Self::always(call, 0)
         }
     }
 
@@ -99,12 +110,12 @@ impl Refusal {
     fn program(self) -> Vec<sock_filter> {
         let number = u32::try_from(self.call).expect("numbers of system calls are small");
         let errno = u32::try_from(self.errno).expect("errnos are positive");
-        let refuse = instruction(
-            libc::BPF_RET | libc::BPF_K,
-            0,
-            0,
-            libc::SECCOMP_RET_ERRNO | errno,
-        );
+        let verdict = if self.elsewhere {
+            libc::SECCOMP_RET_USER_NOTIF
+        } else {
+            libc::SECCOMP_RET_ERRNO | errno
+        };
+        let refuse = instruction(libc::BPF_RET | libc::BPF_K, 0, 0, verdict);
         let mut rest = match self.when {
             When::Always => Vec::new(),
             When::Is {
@@ -167,6 +178,16 @@ fn lower_half(argument: u32) -> u32 {
 /// Refuses system calls of the calling thread, and of all that it starts from now on; with `all_threads`, of every
 /// thread there is. There is no way back.
 pub(crate) fn refuse(refusals: &[Refusal], all_threads: bool) {
+    let flags = if all_threads {
+        libc::SECCOMP_FILTER_FLAG_TSYNC
+    } else {
+        0
+    };
+    assert_eq!(install(refusals, flags), 0);
+}
+
+/// Installs the filter. Returns what the kernel does.
+pub(super) fn install(refusals: &[Refusal], flags: libc::c_ulong) -> c_long {
     let parts = refusals.iter().flat_map(|refusal| refusal.program());
     let mut program: Vec<_> = parts.collect();
     program.push(instruction(
@@ -178,11 +199,6 @@ pub(crate) fn refuse(refusals: &[Refusal], all_threads: bool) {
     let program = libc::sock_fprog {
         len: u16::try_from(program.len()).expect("a few instructions"),
         filter: program.as_mut_ptr(),
-    };
-    let flags = if all_threads {
-        libc::SECCOMP_FILTER_FLAG_TSYNC
-    } else {
-        0
     };
     if !rustix::process::geteuid().is_root() {
         // Without this only the super-user may install a filter.
@@ -197,5 +213,6 @@ pub(crate) fn refuse(refusals: &[Refusal], all_threads: bool) {
             &raw const program,
         )
     };
-    assert_eq!(result, 0, "{}", io::Error::last_os_error());
+    assert!(result >= 0, "{}", io::Error::last_os_error());
+    result
 }
