@@ -65,7 +65,9 @@ pub(super) fn give_birth(
         };
         (shared.mail.send_quietly(Message::Born(newborn)), doomed)
     });
-    if sent.is_err() {
+    // A reactor that breaks says so, and then looks into its mailbox for the last time: what was sent after that is read by
+    // nobody, and what was sent before is killed and buried twice, which the pin allows.
+    if sent.is_err() || shared.is_broken() {
         kill(&core);
         bury(&core, None);
         return Err(shared.gone(OPERATION).with_session(session));

@@ -235,6 +235,11 @@ impl Shared {
         }
     }
 
+    /// Whether the reactor has ended without being asked to.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.state.load(Ordering::SeqCst) == GONE
+    }
+
     /// Set by the reactor before the last of its ends closes. The first reason stands.
     pub(super) fn set_over(&self, asked_for: bool) {
         let state = if asked_for { SHUT_DOWN } else { GONE };
