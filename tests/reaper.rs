@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use procession::{
-    ErrorKind, EventKind, EventMask, How, ReaperOptions, Reason, Registry, Rung, SessionOptions,
-    Signal, StopPolicy,
+    ErrorKind, EventKind, EventMask, How, ReaperOptions, Reason, Rung, SessionOptions, Signal,
+    StopPolicy,
 };
 
 use support::reaping::{HOUR, hourly, lives, next_pass, numbers, pass, passes};

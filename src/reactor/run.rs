@@ -18,7 +18,7 @@ use super::mailbox::{AllEnded, Ended, LifeCell, Mailbox, Message, Newborn, mailb
 use super::orphans::OrphanWatch;
 use super::pass::{self, Memory, Pass};
 use super::publish::Publisher;
-use super::shared::{Core, Ends, Shared};
+use super::shared::{Ends, Shared};
 use super::watchlist::Watchlist;
 use super::{apply, clock};
 use crate::earlier::Inheritance;
@@ -623,16 +623,13 @@ impl Reactor {
             }
             return;
         }
-        let alive: Vec<Arc<Core>> = cores
-            .into_iter()
-            .filter(|core| core.exit().is_none())
-            .collect();
         let mut wreck = self
             .shared
             .wreck
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
-        wreck.extend(alive);
+        // Also of whom a waiter has told the exit already: who waits does not reap.
+        wreck.extend(cores);
     }
 
     /// Outcomes that come back by mail.
