@@ -64,6 +64,7 @@
 //!   `an_attached_processs_group_is_never_signalled`, `the_hosts_own_group_is_never_signalled`
 //! * `tests/tree_hostile.rs`: `a_framed_orphan_of_pid_1_that_was_there_before_lives`, `a_framed_family_of_strangers_lives`,
 //!   `a_member_in_the_group_of_a_stranger_is_ended_and_the_group_is_not`
+//! * `tests/linux/identity_under_fire.rs`: `a_stranger_on_a_reused_number_is_never_signalled`
 //! * `tests/recovery_identity.rs`: `a_reused_number_is_not_the_owner`,
 //!   `a_reused_number_is_not_the_process_that_was_written_down`
 //! * `tests/sweep_owners.rs`: `a_rule_for_everything_matches_neither_host_nor_ancestors_nor_what_is_registered`
