@@ -13,7 +13,7 @@ use procession::{
 };
 
 use crate::support::adversary::{
-    cgroup_of, daemon, lingers, thorough_daemon, unmarked_comet, vanishing_daemon,
+    cgroup_of, daemon, lingers, own_cgroup, thorough_daemon, unmarked_comet, vanishing_daemon,
 };
 use crate::support::tree::{Tree, has_forgotten, native, native_tree};
 use crate::support::victim::{Host, builder, clean, name, recover_as, scratch, text, victim};
@@ -71,10 +71,14 @@ fn contained(name: &str) -> Builder {
         .stop_policy(StopPolicy::immediate())
 }
 
-/// The cgroups of what a host has started.
+/// The cgroups of what a host has started. What std's command has started may have forked before it was moved, and then
+/// that child is where the host is.
 fn leaves(host: &Host) -> Vec<PathBuf> {
     let pids = host.pids.iter();
-    pids.map(|pid| cgroup_of(&pid.to_string())).collect()
+    let all = pids.map(|pid| cgroup_of(&pid.to_string()));
+    let leaves: Vec<PathBuf> = all.filter(|cgroup| *cgroup != own_cgroup()).collect();
+    assert!(leaves.len() + 1 >= host.pids.len(), "{leaves:?}");
+    leaves
 }
 
 #[track_caller]
