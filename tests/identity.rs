@@ -6,14 +6,14 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command, ExitCode, Stdio};
 
 use procession::{
-    ErrorKind, EventMask, How, Means, Origin, Registry, Rung, Signal, Status, StatusSource,
-    StopPolicy, Strength,
+    Containment, ErrorKind, EventMask, How, Means, Origin, Registry, Rung, Signal, Status,
+    StatusSource, StopPolicy, Strength,
 };
 use rustix::process::WaitOptions;
 
 use support::{
-    LONG_ENOUGH, Lines, Pinned, Works, clean, close, close_with, drain, eventually, exits_of, host,
-    is_our_child, member, ms, only_member, registry, role, start, test,
+    LONG_ENOUGH, Lines, Pinned, Works, clean, close, close_with, descriptors, drain, eventually,
+    exits_of, host, is_our_child, member, ms, only_member, registry, role, start, test,
 };
 
 fn main() -> ExitCode {
@@ -50,6 +50,7 @@ fn main() -> ExitCode {
             test!(an_attached_process_that_nobody_reaps_is_known_to_be_dead).on_an_older_kernel(),
             test!(an_attached_process_is_read_before_it_is_believed),
             test!(a_process_that_is_attached_twice_is_registered_once),
+            test!(those_that_were_given_up_and_are_dead_hold_few_descriptors).needs_proc(),
             test!(a_process_belongs_to_one_session),
             test!(sessions_do_not_touch_each_other),
             test!(the_hosts_own_group_is_never_signalled),
@@ -552,4 +553,21 @@ fn the_hosts_own_group_is_never_signalled() {
     assert!(!is_our_child(adopted_pid), "not reaped");
     attached.wait().expect("our child");
     bury(witness);
+}
+
+/// Also where no pass ever looks for them.
+fn those_that_were_given_up_and_are_dead_hold_few_descriptors() {
+    let builder = support::builder().containment(Containment::Leader);
+    let registry = builder.build().works();
+    let before = descriptors().len();
+    for _ in 0..100 {
+        let (mut child, input, _lines) = host(&mut role("obedient"));
+        let attached = registry.attach(1, child.id(), |_| true).works();
+        attached.detach().works();
+        child.kill().expect("our child");
+        child.wait().expect("our child");
+        drop(input);
+    }
+    let after = descriptors().len();
+    assert!(after <= before + 10, "{before} and {after} descriptors");
 }

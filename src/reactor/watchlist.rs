@@ -19,7 +19,12 @@ pub(crate) struct Watchlist {
     taken_in: HashSet<ProcessId>,
     /// Those that were given up. They are held until they are seen to be dead.
     detached: Vec<Arc<Pin>>,
+    /// With so many it is looked for the dead among them.
+    many_detached: usize,
 }
+
+/// Of those that were given up so many may be dead without anybody looking.
+const FEW: usize = 8;
 
 impl Watchlist {
     pub(super) fn insert(&mut self, core: Arc<Core>) {
@@ -73,6 +78,12 @@ impl Watchlist {
     /// These were given up.
     pub(super) fn leave_alone(&mut self, pins: impl IntoIterator<Item = Arc<Pin>>) {
         for pin in pins {
+            // Where there are no passes nobody else lets go of the dead: there are never more of them than of the living,
+            // and a few.
+            if self.detached.len() >= self.many_detached {
+                self.forget_detached();
+                self.many_detached = (2 * self.detached.len()).max(FEW);
+            }
             let known = |held: &Arc<Pin>| held.identity() == pin.identity();
             if !self.detached.iter().any(known) {
                 self.detached.push(pin);
