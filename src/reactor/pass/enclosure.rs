@@ -120,7 +120,7 @@ impl Round<'_> {
         if self.is_spared(pid, &pin) {
             // Out of reach of what kills the cgroup. If that is refused it is ended with the rest.
             if leaf.release(pid).is_ok() {
-                self.claim(pid, prey);
+                self.claim(&pin, prey);
                 return;
             }
         }

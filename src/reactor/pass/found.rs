@@ -17,13 +17,19 @@ use crate::stdin::StdinPipe;
 use crate::sys::{self, Pin, Target};
 
 impl Round<'_> {
-    pub(super) fn claim(&mut self, pid: u32, prey: usize) {
+    /// It is marked and not believed. The first time that may be because its parent is just leaving it: it is looked at once
+    /// more before it is passed over.
+    pub(super) fn claim(&mut self, pin: &Pin, prey: usize) {
+        let pid = pin.pid();
         // It may have been met for the sake of a child.
         if self.seen(prey).claims.iter().any(|claim| claim.pid == pid) {
             return;
         }
         let command_line = self.command_line(pid);
-        self.seen(prey).claims.push(Survivor {
+        let news = self.is_newly_claimed(pin, prey);
+        let seen = self.seen(prey);
+        seen.living |= news;
+        seen.claims.push(Survivor {
             process: ProcessId(0),
             pid,
             command_line: command_line.to_vec(),

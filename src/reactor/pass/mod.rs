@@ -114,6 +114,10 @@ struct Remembered {
     sought: Vec<Sought>,
     /// Nothing speaks for them, and nothing will: nobody gets a mark later. By number, and by what tells them from the next.
     strangers: HashMap<u32, u64>,
+    /// Without memory, and not dead: seen once, such a process was on its way out, and twice it is one that has none.
+    empty: HashMap<u32, u64>,
+    /// Marked and not believed: seen before, they are no news.
+    claimed: HashMap<Life, HashSet<(u32, Option<u64>)>>,
     /// Somebody new was met in the pass before, and was killed: there may be more behind it.
     restless: bool,
 }
@@ -143,10 +147,12 @@ impl Remembered {
     fn look_for(&mut self, prey: &[Prey]) {
         let hunted = |life: &Life| prey.iter().any(|prey| prey.hunt.life == *life);
         self.dead.retain(|life, _| hunted(life));
+        self.claimed.retain(|life, _| hunted(life));
         let sought: Vec<Sought> = prey.iter().map(Sought::of).collect();
         if self.sought != sought {
             self.sought = sought;
             self.strangers.clear();
+            self.empty.clear();
         }
         if prey.iter().any(|prey| prey.hunt.survey) {
             self.restless = false;
@@ -156,6 +162,14 @@ impl Remembered {
     fn is_stranger(&self, listed: Listed) -> bool {
         let known = self.strangers.get(&listed.pid).copied();
         known.is_some() && known == listed.instance
+    }
+
+    /// Whether a process without memory was not seen like that before.
+    fn is_news(&mut self, listed: &Listed) -> bool {
+        let Some(instance) = listed.instance else {
+            return true;
+        };
+        self.empty.insert(listed.pid, instance) != Some(instance)
     }
 
     fn note_stranger(&mut self, listed: Listed) {

@@ -137,7 +137,8 @@ impl<'a> Round<'a> {
         let killing = self.scene.prey.iter().any(|prey| prey.hunt.kill.is_some());
         let newest = self.table.newest();
         let mut met = false;
-        if let (true, true, Some(newest)) = (self.remembered.restless, killing, newest) {
+        let chases = self.scene.prey.iter().any(is_chased);
+        if let (true, true, Some(newest)) = (self.remembered.restless, chases, newest) {
             // Before the list, which is long where something has left thousands of zombies.
             met |= self.chase(newest);
         }
@@ -162,7 +163,7 @@ impl<'a> Round<'a> {
         self.listed = listed;
         // What forks all the time has taken numbers meanwhile.
         let restless = (met || self.is_stirred()) && self.table.newest() != newest;
-        if let (true, true, Some(newest)) = (restless, killing, newest) {
+        if let (true, true, Some(newest)) = (restless, chases, newest) {
             self.chase(newest);
         }
         self.remembered.restless = restless;
@@ -305,6 +306,15 @@ impl<'a> Round<'a> {
             }
             return Named::Nobody;
         }
+        // One that exits has no memory, and so no environment, a moment before it is seen to be dead.
+        if !found.is_kernel_thread
+            && self.table.command_line(pid).is_empty()
+            && self.remembered.is_news(&listed)
+        {
+            self.passed.calm = false;
+            self.suspect(found.parent);
+            return Named::NotYet;
+        }
         // Of a host that died a moment ago there may be one on its way to its exec, which has no variable yet.
         let is_new = sys::ticks_since_boot().saturating_sub(found.start_ticks) < TICKS_UNTIL_EXEC;
         if self.testimony.is_some() && is_new {
@@ -318,7 +328,10 @@ impl<'a> Round<'a> {
     /// A child of somebody who is neither a member nor takes orphans in was none of ours.
     fn suspect(&mut self, parent: u32) {
         for prey in 0..self.scene.prey.len() {
-            if self.scene.prey[prey].hunt.marked_late && self.takes_in(parent, prey) {
+            // Where orphans come to this program, one that has gone elsewhere is none of ours.
+            let elsewhere = sys::adopts_orphans() && parent != self.own;
+            let late = self.scene.prey[prey].hunt.marked_late;
+            if late && !elsewhere && self.takes_in(parent, prey) {
                 let seen = self.seen(prey);
                 seen.marked = true;
                 seen.freshly_dead = true;
@@ -441,7 +454,7 @@ impl<'a> Round<'a> {
         match verdict {
             Verdict::Stranger => false,
             Verdict::Claim | Verdict::AskVariable => {
-                self.claim(pid, hint.prey);
+                self.claim(&pin, hint.prey);
                 false
             }
             Verdict::Member => self.welcome(pin, hint.prey, described.group, sighting.in_group),
@@ -465,7 +478,7 @@ impl<'a> Round<'a> {
     /// It is a member, unless the host spares it. Says whether it is new.
     fn welcome(&mut self, pin: Pin, prey: usize, group: u32, in_group: bool) -> bool {
         if self.is_spared(pin.pid(), &pin) {
-            self.claim(pin.pid(), prey);
+            self.claim(&pin, prey);
             return false;
         }
         self.take_in(pin, prey, group, in_group);
@@ -512,11 +525,24 @@ impl<'a> Round<'a> {
         seen.freshly_dead |= fresh;
     }
 
+    /// Whether it was not claimed before, in this end.
+    pub(super) fn is_newly_claimed(&mut self, pin: &Pin, prey: usize) -> bool {
+        let life = self.scene.prey[prey].hunt.life;
+        let who = (pin.pid(), pin.identity().inode);
+        self.remembered.claimed.entry(life).or_default().insert(who)
+    }
+
     /// Whether it was not seen dead before, in this end.
     fn is_freshly_dead(&mut self, who: (u32, Option<u64>), prey: usize) -> bool {
         let life = self.scene.prey[prey].hunt.life;
         self.remembered.dead.entry(life).or_default().insert(who)
     }
+}
+
+/// What is to be killed is chased. So is, once its end has begun, what only its environment may name: where its dead are
+/// taken away at once it leaves no other trace.
+fn is_chased(prey: &Prey) -> bool {
+    prey.hunt.kill.is_some() || (prey.hunt.ending && prey.hunt.marked_late)
 }
 
 /// Whether this is the limit of a process of some other registry: no mark of ours, and not what this program has itself,
