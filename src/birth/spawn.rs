@@ -54,7 +54,7 @@ pub(crate) fn spawn(
         .map_err(|error| about(error, command.program()))?;
     let own_group = containment >= Containment::Group;
     let limit_mark = limit_mark(shared, &spawning, own_group);
-    let setup = Setup {
+    let mut setup = Setup {
         own_group,
         token: token(shared, &spawning, own_group),
         limit_mark,
@@ -67,8 +67,13 @@ pub(crate) fn spawn(
     let started = Some(reactor::now());
     let since = Some(sys::ticks_since_boot());
     let entry = Entry::intend(shared, &spawning);
-    let launched = command
-        .launch(&setup)
+    let mut launched = command.launch(&setup);
+    if setup.limit_mark.is_some_and(|mark| !fits(mark)) && is_refused_limit(&launched) {
+        // Whoever has started this program has marked it this very moment, and nobody may have more than that.
+        setup.limit_mark = None;
+        launched = command.launch(&setup);
+    }
+    let launched = launched
         .map_err(|failure| about(launch_error(shared, failure, own_group), command.program()))?;
     let facts = Facts {
         pid: match &launched {
@@ -82,7 +87,7 @@ pub(crate) fn spawn(
         containment,
         reach: reach(
             shared,
-            (&launched, limit_mark.is_some()),
+            (&launched, setup.limit_mark.is_some()),
             containment,
             || command.rights(),
         ),
@@ -181,9 +186,22 @@ fn hold(shared: &Shared, mut child: Child, setup: &Setup<'_>) -> Result<Held> {
 fn limit_mark(shared: &Shared, spawning: &Spawning, own_group: bool) -> Option<Pair> {
     let mark = shared.plan.limit_mark.filter(|_| own_group)?;
     let mark = mark.of(spawning.life());
-    // Any process of its user may have lowered the host's own, and what it starts cannot have more.
-    let fits = sys::own_limit().map_or(true, |own| own.hard >= mark.hard);
-    fits.then_some(mark)
+    fits(mark).then_some(mark)
+}
+
+/// Any process of its user may have lowered the host's own limit, and what it starts cannot have more.
+fn fits(mark: Pair) -> bool {
+    sys::own_limit().map_or(true, |own| own.hard >= mark.hard)
+}
+
+/// Whether the launch failed at a limit that was more than is allowed.
+fn is_refused_limit<T>(launched: &std::result::Result<T, Failure>) -> bool {
+    match launched {
+        Err(Failure::System { step, error }) => {
+            step.is_some() && error.kind() == io::ErrorKind::PermissionDenied
+        }
+        Ok(_) | Err(Failure::Refused(_) | Failure::Doomed | Failure::Killed(_)) => false,
+    }
 }
 
 /// What may be claimed of it and its descendants.
