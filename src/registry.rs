@@ -348,10 +348,6 @@ impl Registry {
         lives.retain(|&(session, _)| !keep(session));
         let mut endings = Vec::new();
         for (session, life) in lives {
-            // One that had just been opened says so by now.
-            if self.0.shared.sweeping.contains(life) {
-                continue;
-            }
             let whom = Whom::Life(session, life);
             endings.push(Ending::begin(&self.0.shared, whom, None)?);
         }

@@ -60,7 +60,7 @@ impl Sweeping {
         self.lock().contains(&life)
     }
 
-    fn insert(&self, life: Life) {
+    pub(crate) fn insert(&self, life: Life) {
         self.lock().insert(life);
     }
 
@@ -312,11 +312,12 @@ impl<'a> Harvest<'a> {
     /// A session for them, which nobody else ends.
     fn open(&self) -> Result<(SessionId, Life)> {
         let shared = self.sweep.shared;
-        let options = SessionOptions::new()
+        let mut options = SessionOptions::new()
             .label(LABEL)
             // Nothing is started in it.
             .containment(Containment::Leader)
             .stop_policy(self.sweep.policy.clone());
+        options.is_sweeps = true;
         let opened = shared.call(OPERATION, |reply| Message::Open {
             options: Box::new(options),
             inheritance: Inheritance::default(),
@@ -324,7 +325,6 @@ impl<'a> Harvest<'a> {
         })?;
         // It has a number that nobody else has: only the end of everything can refuse it.
         let cell = opened.map_err(|_refused| shared.closed(OPERATION))?;
-        shared.sweeping.insert(cell.life);
         Ok((cell.session, cell.life))
     }
 

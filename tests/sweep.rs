@@ -20,8 +20,8 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use support::adversary::is_abandoned;
 use support::orphans::{Orphan, abandoned, end, leaves, of_role, orphan, pids, reason_for};
 use support::{
-    LONG_ENOUGH, Lines, Works, argument, builder, drain, host, ms, now, pipe, registry, role,
-    role_of, say, start, test,
+    LONG_ENOUGH, Lines, Rounds, Works, argument, builder, drain, host, ms, now, pipe, registry,
+    role, role_of, say, start, test,
 };
 
 fn main() -> ExitCode {
@@ -44,6 +44,7 @@ fn main() -> ExitCode {
             test!(two_sweeps_at_once_end_each_orphan_once),
             test!(a_reaper_sweeps_in_each_pass),
             test!(a_reaper_leaves_a_sweep_of_the_hosts_to_itself),
+            test!(a_sweeps_session_is_none_of_the_hosts),
             test!(after_a_shutdown_there_is_no_sweep),
         ],
         &[role_of!(leaves), role_of!(leaves_many)],
@@ -390,6 +391,27 @@ fn a_reaper_leaves_a_sweep_of_the_hosts_to_itself() {
     assert!(report.took() >= ms(300), "\n{report}");
     assert_eq!(report.sessions()[0].reason(), Reason::Host);
     assert!(orphan.is_dead());
+}
+
+/// From its first moment: who lists sessions while one is opened for a sweep does not see it.
+fn a_sweeps_session_is_none_of_the_hosts() {
+    let registry = registry();
+    std::thread::scope(|scope| {
+        let sweeps = scope.spawn(|| {
+            for _ in Rounds::new() {
+                let orphan = orphan("obedient", &[]);
+                let report = registry.sweep(&abandoned("obedient")).works();
+                assert_eq!(report.ended(), 1, "\n{report}");
+                assert_eq!(report.sessions()[0].reason(), Reason::Host);
+                assert!(orphan.is_dead());
+            }
+        });
+        while !sweeps.is_finished() {
+            let ended = registry.retain_sessions(|_| false).works();
+            assert!(ended.is_empty(), "{ended:?}");
+        }
+        sweeps.join().expect("it works");
+    });
 }
 
 fn after_a_shutdown_there_is_no_sweep() {

@@ -464,6 +464,10 @@ impl Reactor {
             max_processes: options.max_processes,
         };
         let (session, life) = self.shared.gate.open_session(options.id, terms)?;
+        if options.is_sweeps {
+            // Before anybody can see it in a list that is read here.
+            self.shared.sweeping.insert(life);
+        }
         let label = options.label.clone();
         let Inheritance {
             earlier,

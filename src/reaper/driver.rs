@@ -248,10 +248,6 @@ impl Driver {
         let join = join_only();
         let mut endings = Vec::new();
         for ((session, life), ending) in stale.into_iter().zip(ending) {
-            if self.shared.sweeping.contains(life) {
-                // Opened a moment before the list was made.
-                continue;
-            }
             let policy = match ending {
                 // It is over.
                 None => continue,
