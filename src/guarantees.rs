@@ -32,11 +32,12 @@
 //! [`ShutDown`](crate::ErrorKind::ShutDown).
 //!
 //! * `tests/tree_group.rs`: `a_daemon_is_ended_with_its_session_however_it_was_started`,
-//!   `comets_are_dead_after_a_clean_report`, `a_fork_bomb_that_scatters_is_dead_after_one_end`,
+//!   `a_fork_bomb_that_scatters_is_dead_after_one_end`,
 //!   `a_daemon_without_its_limit_and_all_else_is_not_found_and_not_claimed_as_proven`,
 //!   `a_leader_tier_session_leaves_descendants_alone`
 //! * `tests/tree_daemons.rs`: `nginx_is_ended_with_its_session`, `redis_is_ended_with_its_session`
-//! * `tests/tree_hostile.rs`: `a_machine_on_which_processes_come_and_go_all_the_time_is_no_excuse`
+//! * `tests/tree_comets.rs`: `comets_are_dead_after_a_clean_report`,
+//!   `a_machine_on_which_processes_come_and_go_all_the_time_is_no_excuse`
 //! * `tests/linux/tree_cgroup.rs`: `who_cannot_leave_is_proven_to_be_gone`,
 //!   `who_could_leave_is_only_observed_to_be_gone`,
 //!   `a_member_that_leaves_a_delegated_cgroup_is_ended_and_nothing_is_proven`
@@ -145,7 +146,7 @@
 //!   `a_spawn_that_cannot_fork_leaves_nothing`, `a_spawn_that_cannot_be_watched_leaves_nothing`
 //! * `tests/linux/launching_faults.rs`: `a_step_that_fails_is_named_and_nothing_is_left`,
 //!   `every_call_of_a_launch_that_is_refused_leaves_nothing`
-//! * `tests/linux/tree_cgroup.rs`: `a_failed_spawn_leaves_no_cgroup`
+//! * `tests/linux/cgroup_directories.rs`: `a_failed_spawn_leaves_no_cgroup`
 //! * `tests/ledger.rs`: `a_spawn_that_fails_is_cancelled`
 //!
 //! # 10. The host's process stays the host's
@@ -190,5 +191,5 @@
 //!   `a_contained_host_killed_at_any_moment_leaves_nothing`, `what_a_killed_subreaper_left_is_known_by_its_marks`
 //! * `tests/linux/hanging.rs`: `what_a_dead_host_left_and_cannot_be_read_is_ended_by_the_ledger_alone`
 //! * `tests/launching.rs`: `the_parents_death_is_the_childs`, `the_end_of_the_calling_thread_is_not_the_parents_death`
-//! * `tests/linux/tree_cgroup.rs`: `what_a_dead_host_left_empty_is_removed_and_a_living_ones_is_not`
+//! * `tests/linux/cgroup_directories.rs`: `what_a_dead_host_left_empty_is_removed_and_a_living_ones_is_not`
 //! * `tests/examples.rs`: `agent_host_ends_what_it_left_when_it_was_killed`

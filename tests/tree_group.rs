@@ -9,12 +9,12 @@ use std::process::{ExitCode, Stdio};
 
 use procession::{
     Capability, Containment, EventKind, EventMask, How, Means, Origin, Registry, Rung, Signal,
-    SpawnOptions, StopPolicy, Strength, SurvivalCause,
+    SpawnOptions, StopPolicy, Strength,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use support::adversary::{
-    await_abandoned, comet, daemon, executes_from_a_thread, fork_bomb, frames_a_stranger, headless,
+    await_abandoned, daemon, executes_from_a_thread, fork_bomb, frames_a_stranger, headless,
     is_abandoned, lingers, namespace_owner, own_locks, parent_of_a_stopped_child, thorough_daemon,
     vanishing_daemon, wrapper_of_a_deaf_server,
 };
@@ -34,10 +34,6 @@ fn main() -> ExitCode {
                 .needs_limit_marks(),
             test!(what_is_found_is_told_by_events_and_has_its_exit),
             test!(a_leader_that_exits_is_told_at_once_and_what_it_left_is_ended_later),
-            test!(comets_are_dead_after_a_clean_report),
-            test!(comets_that_only_their_environment_names_are_dead_after_a_clean_report),
-            test!(a_comet_of_which_only_the_dead_are_seen_is_not_called_gone),
-            test!(comets_among_bystanders_are_dead_after_a_clean_report),
             test!(a_fork_bomb_is_dead_after_one_end),
             test!(a_fork_bomb_that_scatters_is_dead_after_one_end),
             test!(a_process_without_its_first_thread_is_alive_and_ended),
@@ -62,7 +58,6 @@ fn main() -> ExitCode {
             test!(a_hundred_descendants_are_ended_in_one_go),
         ],
         &[
-            role_of!(comet),
             role_of!(fork_bomb),
             role_of!(daemon),
             role_of!(thorough_daemon),
@@ -184,85 +179,6 @@ fn a_leader_that_exits_is_told_at_once_and_what_it_left_is_ended_later() {
     let report = clean(registry.end_session(1).works());
     assert!(daemon.is_dead());
     assert_eq!((report.gone_before(), report.leftovers().count()), (1, 1));
-}
-
-/// How many comets each test hunts; the whole hunt is two hundred.
-fn comets() -> usize {
-    let said = std::env::var("PROCESSION_COMETS").ok();
-    said.and_then(|text| text.parse().ok()).unwrap_or(12)
-}
-
-fn hunt_comets(registry: &Registry) {
-    let (mut ended, mut unsettled) = (0, 0);
-    for round in 0..comets() {
-        let stays = if round % 2 == 0 { "stays" } else { "leaves" };
-        let by = if round % 4 < 2 { tree } else { native_tree };
-        let mut tree = by(registry, 1, "comet", &[stays]);
-        tree.await_ready();
-        let report = registry
-            .end_session_with(1, &StopPolicy::immediate())
-            .works();
-        if report.is_clean() {
-            tree.assert_gone();
-            ended += 1;
-        } else {
-            let cause = report.survivors()[0].cause;
-            assert_eq!(cause, SurvivalCause::StillForking, "\n{report}");
-            unsettled += 1;
-            let again = registry.end_session_with(1, &StopPolicy::immediate());
-            drop(again.works());
-            await_abandoned(tree.output.get_mut());
-        }
-    }
-    assert!(ended > unsettled, "{ended} ended, {unsettled} got away");
-    // What was not settled is not forgotten.
-    drop(registry.end_session(1).works());
-}
-
-fn comets_are_dead_after_a_clean_report() {
-    hunt_comets(&registry());
-}
-
-fn comets_that_only_their_environment_names_are_dead_after_a_clean_report() {
-    hunt_comets(&builder().limit_mark(false).build().works());
-}
-
-/// Before SIGKILL nothing is chased, and hardly one of it is met alive: only its dead say that there is somebody.
-fn a_comet_of_which_only_the_dead_are_seen_is_not_called_gone() {
-    let registry = builder().limit_mark(false).build().works();
-    for _ in 0..3 {
-        let mut tree = tree(&registry, 1, "comet", &["leaves"]);
-        tree.await_ready();
-        let policy = StopPolicy::wait_then_kill(ms(2_000));
-        let report = registry.end_session_with(1, &policy).works();
-        if report.is_clean() {
-            tree.assert_gone();
-        } else {
-            await_abandoned(tree.output.get_mut());
-            drop(registry.end_session(1).works());
-        }
-    }
-}
-
-fn comets_among_bystanders_are_dead_after_a_clean_report() {
-    let said = std::env::var("PROCESSION_BYSTANDERS").ok();
-    let bystanders = said.and_then(|text| text.parse().ok()).unwrap_or(200);
-    let mut crowd: Vec<_> = (0..bystanders)
-        .map(|_| {
-            std::process::Command::new("/bin/sleep")
-                .arg("60")
-                .stdin(Stdio::null())
-                .spawn()
-                .expect("a bystander")
-        })
-        .collect();
-    hunt_comets(&registry());
-    for bystander in &mut crowd {
-        let ended = bystander.try_wait().expect("our child");
-        assert_eq!(ended, None, "a bystander was ended");
-        bystander.kill().expect("our child");
-        bystander.wait().expect("our child");
-    }
 }
 
 fn end_bomb(scatter: &str) {

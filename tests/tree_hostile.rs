@@ -8,23 +8,19 @@ mod support;
 
 use std::io::Write as _;
 use std::os::unix::process::CommandExt as _;
-use std::process::{Child, ExitCode, Stdio};
+use std::process::ExitCode;
 
-use procession::{
-    Command, Containment, Means, Registry, SessionReport, StopPolicy, Strength, SurvivalCause,
-};
+use procession::{Command, Means, Registry, SessionReport, StopPolicy, Strength};
 use rustix::process::{Pid, setpgid, setsid};
 
-use support::adversary::{
-    await_abandoned, comet, daemon, lingers, thorough_daemon, vanishing_daemon,
-};
+use support::adversary::{await_abandoned, daemon, lingers, thorough_daemon, vanishing_daemon};
 use support::strangers::{
-    Framer, Strangers, framer, orphans_a_stranger, parent_of_a_stranger, stranger,
+    Bystanders, Framer, Strangers, framer, orphans_a_stranger, parent_of_a_stranger, stranger,
 };
-use support::tree::{has_forgotten, native, native_tree, tree};
+use support::tree::{contained, has_forgotten, native, native_tree, tree};
 use support::{
-    LONG_ENOUGH, Lines, Pinned, Works, builder, clean, eventually, holds_within, pipe, registry,
-    role, role_of, say, start, status_field, test,
+    Lines, Pinned, Works, clean, eventually, pipe, registry, role, role_of, say, start,
+    status_field, test,
 };
 
 fn main() -> ExitCode {
@@ -64,12 +60,8 @@ fn main() -> ExitCode {
                 .needs_limit_marks(),
             test!(a_member_in_the_group_of_a_stranger_is_ended_and_the_group_is_not),
             test!(three_thousand_bystanders_live),
-            test!(a_machine_on_which_processes_come_and_go_all_the_time_is_no_excuse),
-            test!(where_no_pass_is_quiet_a_leader_that_is_dead_and_kept_is_no_news),
-            test!(where_no_pass_is_quiet_a_leader_that_is_dead_and_kept_is_no_news).on("5.14"),
         ],
         &[
-            role_of!(comet),
             role_of!(daemon),
             role_of!(thorough_daemon),
             role_of!(vanishing_daemon),
@@ -87,14 +79,8 @@ fn main() -> ExitCode {
             role_of!(leaves_a_master),
             role_of!(master),
             role_of!(tells_its_mark),
-            role_of!(churn),
         ],
     )
-}
-
-fn registry_with_cgroups() -> Registry {
-    let builder = builder().containment(Containment::Cgroup);
-    builder.build().works()
 }
 
 #[track_caller]
@@ -267,7 +253,7 @@ fn a_framed_daemon_of_another_session_is_ended_with_its_own() {
 }
 
 fn a_framed_daemon_of_another_session_is_ended_with_its_own_under_cgroup() {
-    frame_a_daemon_of_another_session(&registry_with_cgroups());
+    frame_a_daemon_of_another_session(&contained());
 }
 
 /// The same one level down, where the mark is the other number of the limit.
@@ -390,12 +376,12 @@ fn a_worker_of_another_user_is_ended_with_the_master_that_is_found() {
 }
 
 fn a_worker_of_another_user_is_ended_with_the_master_under_cgroup() {
-    end_a_worker_of_another_user(&registry_with_cgroups());
+    end_a_worker_of_another_user(&contained());
 }
 
 /// What takes its mark off is held there all the same, and the report may say so.
 fn a_daemon_that_lowers_its_mark_is_ended_under_cgroup() {
-    let registry = registry_with_cgroups();
+    let registry = contained();
     let mut tree = native_tree(&registry, 1, "lowers_its_mark", &[]);
     tree.await_ready();
     let daemon = Pinned::open(tree.number()).expect("it lives");
@@ -526,26 +512,12 @@ fn a_member_in_the_group_of_a_stranger_is_ended_and_the_group_is_not() {
     strangers.assert_untouched(&report);
 }
 
-/// How many processes there are that have nothing to do with it.
-fn bystanders() -> usize {
-    let said = std::env::var("PROCESSION_BYSTANDERS").ok();
-    said.and_then(|text| text.parse().ok()).unwrap_or(3_000)
-}
-
 fn three_thousand_bystanders_live() {
-    let mut crowd: Vec<Child> = (0..bystanders())
-        .map(|_| {
-            std::process::Command::new("/bin/sleep")
-                .arg("60")
-                .stdin(Stdio::null())
-                .spawn()
-                .expect("a bystander")
-        })
-        .collect();
+    let crowd = Bystanders::start(3_000);
     let registry = registry();
     // Every hundredth was framed: none of them is an orphan.
     let mut framer = Framer::start(&registry, 1);
-    let framed: Vec<u32> = crowd.iter().step_by(100).map(Child::id).collect();
+    let framed: Vec<u32> = crowd.pids().step_by(100).collect();
     framed.iter().for_each(|&pid| framer.frame(pid));
     let mut daemons = Vec::new();
     for stays in ["stays", "leaves"] {
@@ -555,98 +527,11 @@ fn three_thousand_bystanders_live() {
         daemons.push(Pinned::open(tree.number()).expect("it lives"));
     }
     let report = end_now(&registry, 1);
-    let ended = crowd
-        .iter_mut()
-        .filter_map(|child| child.try_wait().expect("our child"))
-        .count();
-    for bystander in &mut crowd {
-        bystander.kill().expect("our child");
-        bystander.wait().expect("our child");
-    }
-    assert_eq!(ended, 0, "bystanders were ended");
+    crowd.assert_alive_and_end();
     assert!(daemons.iter().all(Pinned::is_dead), "\n{report}");
     let mut claimed: Vec<u32> = report.claims().iter().map(|claim| claim.pid).collect();
     claimed.sort_unstable();
     let mut framed = framed;
     framed.sort_unstable();
     assert_eq!(claimed, framed);
-}
-
-/// Starts programs that end at once, one after the other, until its input ends.
-fn churn() {
-    say("ready");
-    let over = std::thread::spawn(support::await_end_of_input);
-    while !over.is_finished() {
-        let mut child = std::process::Command::new("/usr/bin/true")
-            .stdin(Stdio::null())
-            .spawn()
-            .expect("a program");
-        assert!(
-            child.wait().expect("our child").success(),
-            "it was signalled"
-        );
-    }
-    say("nobody was signalled");
-}
-
-/// No pass is quiet there. What forks all the time is ended all the same or said to be still forking, and what does not
-/// is ended and confirmed.
-fn a_machine_on_which_processes_come_and_go_all_the_time_is_no_excuse() {
-    let registry = registry();
-    let churners: Vec<_> = (0..2).map(|_| support::host(&mut role("churn"))).collect();
-    for _ in 0..5 {
-        let (leader, mut lines) = start(&registry, 1, role("daemon").arg("leaves"));
-        let daemon = Pinned::open(lines.number()).expect("it lives");
-        leader.wait().works();
-        let report = end_now(&registry, 1);
-        assert!(daemon.is_dead(), "\n{report}");
-    }
-    let (_leader, _lines) = start(&registry, 2, role("comet").arg("stays"));
-    let report = registry
-        .end_session_with(2, &StopPolicy::immediate())
-        .works();
-    if !report.is_clean() {
-        let causes = report.survivors().iter().map(|survivor| survivor.cause);
-        let still = |cause| cause == SurvivalCause::StillForking;
-        assert!(causes.into_iter().all(still), "\n{report}");
-    }
-    for (mut child, control, mut lines) in churners {
-        drop(control);
-        lines.expect("nobody was signalled");
-        assert!(child.wait().expect("our child").success());
-    }
-    // What was still forking is chased once more; it comes to its own end as well.
-    assert!(holds_within(LONG_ENOUGH, || {
-        let again = registry.end_session_with(2, &StopPolicy::immediate());
-        again.works().is_clean()
-    }));
-}
-
-/// Before Linux 6.9 a dead leader is kept until the end is over, for the sake of its group's number. Each pass meets it, and
-/// it carries the mark; that is no sign of anybody else.
-fn where_no_pass_is_quiet_a_leader_that_is_dead_and_kept_is_no_news() {
-    // With so many a pass takes longer than a program of the churners lives.
-    let mut crowd: Vec<Child> = (0..1000)
-        .map(|_| {
-            let mut sleeper = std::process::Command::new("/bin/sleep");
-            sleeper.arg("60").stdin(Stdio::null());
-            sleeper.spawn().expect("a bystander")
-        })
-        .collect();
-    let churners: Vec<_> = (0..3).map(|_| support::host(&mut role("churn"))).collect();
-    let registry = registry();
-    let mut tree = native_tree(&registry, 1, "daemon", &["stays"]);
-    tree.await_ready();
-    let report = registry.end_session_with(1, &StopPolicy::immediate());
-    for bystander in &mut crowd {
-        bystander.kill().expect("our child");
-        bystander.wait().expect("our child");
-    }
-    for (mut child, control, mut lines) in churners {
-        drop(control);
-        lines.expect("nobody was signalled");
-        assert!(child.wait().expect("our child").success());
-    }
-    drop(clean(report.works()));
-    tree.assert_gone();
 }

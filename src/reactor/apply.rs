@@ -9,7 +9,8 @@ use rustix::io::Errno as Raw;
 
 use super::mailbox::{Mail, Message};
 use super::pass::{self, Memory, Pass};
-use super::run::{Reactor, Sink, not_found_out};
+use super::requests::Sink;
+use super::run::{Reactor, not_found_out};
 use super::shared::{Core, ExitLook, relation};
 use crate::event::{EventKind, Reason};
 use crate::exit::{Exit, Status, StatusSource};

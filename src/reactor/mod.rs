@@ -31,6 +31,7 @@ mod notes;
 mod orphans;
 mod pass;
 mod publish;
+mod requests;
 mod run;
 mod shared;
 mod watchlist;

@@ -6,32 +6,25 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use log::Level;
 
 use super::apply::Inspection;
-use super::cell::Cell;
 use super::gate::SharedGate;
 use super::helpers::Errands;
 use super::journal::Journal;
-use super::mailbox::{AllEnded, Ended, LifeCell, Mailbox, Message, Newborn, mailbox};
+use super::mailbox::{LifeCell, Mailbox, Message, mailbox};
 use super::orphans::OrphanWatch;
 use super::pass::{self, Memory, Pass};
 use super::publish::Publisher;
+use super::requests::Sink;
 use super::shared::{Ends, Shared};
 use super::watchlist::Watchlist;
 use super::{apply, clock};
-use crate::earlier::Inheritance;
-use crate::error::Result;
-use crate::event::{EventKind, Reason};
+use crate::event::Reason;
 use crate::limits::Limits;
-use crate::machine::{
-    Born, IdMap, Input, Machine, OpenTerms, Opened, Outcome, Refused, ReplyId, Request, Settings,
-};
+use crate::machine::{IdMap, Input, Machine, Outcome, ReplyId, Settings};
 use crate::plan::Plan;
-use crate::report::MemberReport;
-use crate::session::{Life, ProcessId, SessionId};
-use crate::session_options::SessionOptions;
+use crate::session::{Life, ProcessId};
 use crate::sys::{self, Facilities, Leaf, LifelineHolder, Poller, Ready, Subreaper, Target};
 
 /// What a reactor is started with.
@@ -61,9 +54,9 @@ pub(super) struct Reactor {
     /// Which life's cgroup is watched under which key.
     pub(super) leaf_keys: IdMap<u64, Life>,
     /// Where orphans come to this process.
-    orphans: Option<OrphanWatch>,
+    pub(super) orphans: Option<OrphanWatch>,
     /// A child has ended of which it is not known yet whose it is.
-    unclaimed: Option<u32>,
+    pub(super) unclaimed: Option<u32>,
     pub(super) memory: Arc<Memory>,
     pub(super) sinks: IdMap<ReplyId, Sink>,
     /// The lives that a handle is held to.
@@ -75,21 +68,10 @@ pub(super) struct Reactor {
     mailbox: Mailbox,
     /// There is mail, and no wake-up for it will come.
     pub(super) mail_left: bool,
-    halted: bool,
-    next_reply: u64,
+    pub(super) halted: bool,
+    pub(super) next_reply: u64,
     ready: Vec<Ready>,
     messages: Vec<Message>,
-}
-
-/// Who waits for an answer.
-pub(super) enum Sink {
-    Done(Sender<Option<Result<()>>>),
-    /// A wait for an empty session, with its number.
-    Empty(u64, Sender<Option<Result<()>>>),
-    Registered(Sender<Result<ProcessId>>),
-    Ended(Ended),
-    AllEnded(AllEnded),
-    Member(Sender<Option<MemberReport>>),
 }
 
 /// Starts the thread.
@@ -266,312 +248,6 @@ impl Reactor {
         self.messages = messages;
     }
 
-    fn message(&mut self, message: Message, now: Instant) {
-        match message {
-            Message::Born(newborn) => self.born(newborn, now),
-            Message::Aborted { process, life } => self.input(Input::Aborted { process, life }, now),
-            Message::Open {
-                options,
-                inheritance,
-                reply,
-            } => {
-                // The caller waits, or has gone.
-                drop(reply.send(self.open(*options, inheritance, now)));
-            }
-            Message::Session { session, reply } => {
-                let cell = self
-                    .machine
-                    .life_of(session)
-                    .map(|(life, label)| self.life_cell(session, life, label));
-                // The caller waits, or has gone.
-                drop(reply.send(cell));
-            }
-            Message::End {
-                whom,
-                policy,
-                reason,
-                to,
-            } => {
-                let reply = self.sink(Sink::Ended(to));
-                self.request(
-                    Request::End {
-                        whom,
-                        policy,
-                        reason,
-                        reply,
-                    },
-                    now,
-                );
-            }
-            Message::Stop {
-                process,
-                policy,
-                reply,
-            } => {
-                let reply = self.sink(Sink::Member(reply));
-                self.request(
-                    Request::Stop {
-                        process,
-                        policy,
-                        reply,
-                    },
-                    now,
-                );
-            }
-            Message::Signal {
-                process,
-                signal,
-                reply,
-            } => {
-                let reply = self.sink(Sink::Done(reply));
-                self.request(
-                    Request::Signal {
-                        process,
-                        signal,
-                        reply,
-                    },
-                    now,
-                );
-            }
-            Message::Detach { process, reply } => {
-                let reply = self.sink(Sink::Done(reply));
-                self.request(Request::Detach { process, reply }, now);
-            }
-            Message::SignalSession {
-                whom,
-                signal,
-                reply,
-            } => {
-                let reply = self.sink(Sink::Done(reply));
-                self.request(
-                    Request::SignalSession {
-                        whom,
-                        signal,
-                        reply,
-                    },
-                    now,
-                );
-            }
-            Message::Touch {
-                session,
-                life,
-                reply,
-            } => {
-                let reply = self.sink(Sink::Done(reply));
-                self.request(
-                    Request::Touch {
-                        session,
-                        life,
-                        reply,
-                    },
-                    now,
-                );
-            }
-            Message::WaitEmpty {
-                session,
-                life,
-                wait,
-                reply,
-            } => {
-                let reply = self.sink(Sink::Empty(wait, reply));
-                self.request(
-                    Request::WaitEmpty {
-                        session,
-                        life,
-                        reply,
-                    },
-                    now,
-                );
-            }
-            Message::Forget { life, wait } => self.forget(life, wait, now),
-            Message::Shutdown { policy, reason, to } => {
-                let reply = self.sink(Sink::AllEnded(to));
-                self.request(
-                    Request::Shutdown {
-                        policy,
-                        reason,
-                        reply,
-                    },
-                    now,
-                );
-            }
-            Message::HardenShutdown { policy } => {
-                self.request(Request::HardenShutdown { policy }, now);
-            }
-            Message::Subscribe {
-                mask,
-                only,
-                listener,
-                capacity,
-                done,
-            } => {
-                self.publisher.subscribe(mask, only, listener, capacity);
-                self.forget_listeners();
-                self.shared
-                    .set_births_are_news(self.publisher.wants_births());
-                // In force. The caller waits for this, or has gone.
-                let _or_gone = done.send(());
-            }
-            Message::LeaveAlone(pins) => self.watchlist.leave_alone(pins),
-            Message::Announce { kinds, done } => {
-                self.announce(&kinds, now);
-                // The caller waits for this, or has gone.
-                let _or_gone = done.send(());
-            }
-            Message::Ask(question) => question(&self.machine, &self.watchlist, now),
-            Message::Done { op, outcome } => self.input(Input::Done { op, outcome }, now),
-            Message::ChildEnded { pid } => {
-                self.unclaimed = Some(pid);
-                self.claim_child(now);
-            }
-            Message::Halt => {
-                self.note_released();
-                self.halted = true;
-            }
-        }
-    }
-
-    /// Does something about a child that has ended, once it is known whose it is.
-    fn claim_child(&mut self, now: Instant) {
-        let Some(pid) = self.unclaimed else { return };
-        if self.child_ended(pid, now) {
-            self.unclaimed = None;
-            if let Some(orphans) = &self.orphans {
-                orphans.go_on();
-            }
-        }
-    }
-
-    fn announce(&mut self, kinds: &[EventKind], now: Instant) {
-        for kind in kinds {
-            self.journal.announce(kind);
-            if self.publisher.announce(kind, now) {
-                let wanted = self.publisher.wants_births();
-                self.shared.set_births_are_news(wanted);
-            }
-        }
-    }
-
-    /// Gives a session a life. Here, and not on the caller's thread: the gate and the machine hear of it together.
-    fn open(
-        &mut self,
-        options: SessionOptions,
-        inheritance: Inheritance,
-        now: Instant,
-    ) -> std::result::Result<Arc<LifeCell>, Refused> {
-        let terms = OpenTerms {
-            containment: options.containment,
-            max_processes: options.max_processes,
-        };
-        let (session, life) = self.shared.gate.open_session(options.id, terms)?;
-        if options.is_sweeps {
-            // Before anybody can see it in a list that is read here.
-            self.shared.sweeping.insert(life);
-        }
-        let label = options.label.clone();
-        let Inheritance {
-            earlier,
-            since,
-            leaves,
-        } = inheritance;
-        let enclosed = !leaves.is_empty();
-        self.shared.leaves.inherit(life, leaves);
-        let opened = Opened {
-            session,
-            life,
-            label: options.label,
-            policy: options.stop_policy,
-            earlier,
-            since,
-            enclosed,
-            time_limit: options.time_limit,
-            idle_limit: options.idle_limit,
-        };
-        // Before the input: a limit of zero ends the session at once, and its report is for this cell.
-        let cell = self.life_cell(session, life, label);
-        self.input(Input::Opened(opened), now);
-        Ok(cell)
-    }
-
-    /// The cell that all handles of this life share.
-    fn life_cell(
-        &mut self,
-        session: SessionId,
-        life: Life,
-        label: Option<Arc<str>>,
-    ) -> Arc<LifeCell> {
-        if let Some(cell) = self.life_cells.get(&life).and_then(Weak::upgrade) {
-            return cell;
-        }
-        let cell = Arc::new(LifeCell {
-            session,
-            life,
-            label,
-            report: Cell::default(),
-        });
-        self.life_cells.insert(life, Arc::downgrade(&cell));
-        cell
-    }
-
-    /// The caller's time was over before the answer was there.
-    fn forget(&mut self, life: Life, wait: u64, now: Instant) {
-        let found = self.sinks.iter().find_map(|(&reply, sink)| match sink {
-            Sink::Empty(of, _) if *of == wait => Some(reply),
-            Sink::Empty(..)
-            | Sink::Done(_)
-            | Sink::Ended(_)
-            | Sink::AllEnded(_)
-            | Sink::Member(_)
-            | Sink::Registered(_) => None,
-        });
-        if let Some(reply) = found {
-            self.sinks.remove(&reply);
-            self.request(Request::Forget { life, reply }, now);
-        }
-    }
-
-    fn born(&mut self, newborn: Newborn, now: Instant) {
-        let Newborn {
-            core,
-            at,
-            since,
-            raced,
-            time_limit,
-            reply,
-        } = newborn;
-        let (session, process) = (core.session, core.process);
-        let born = Born {
-            process: core.process,
-            life: core.life,
-            session: core.session,
-            facts: Arc::clone(&core.facts),
-            at,
-            since,
-            raced,
-            time_limit,
-            reply: reply.map(|reply| self.sink(Sink::Registered(reply))),
-        };
-        self.watchlist.insert(core);
-        if let Some(orphans) = &self.orphans {
-            orphans.wake();
-        }
-        self.input(Input::Born(born), now);
-        // Until here its token was out: an end that came before would have waited for it. Where the machine did not
-        // take it in, the token is gone already.
-        self.shared.gate.landed(session, process);
-    }
-
-    fn request(&mut self, request: Request, now: Instant) {
-        self.input(Input::Request(request), now);
-    }
-
-    fn sink(&mut self, sink: Sink) -> ReplyId {
-        self.next_reply += 1;
-        let reply = ReplyId(self.next_reply);
-        self.sinks.insert(reply, sink);
-        reply
-    }
-
     /// Hands one input in, and carries out what comes of it.
     pub(super) fn input(&mut self, input: Input, now: Instant) {
         self.machine.handle(input, now);
@@ -585,7 +261,7 @@ impl Reactor {
     }
 
     /// Whoever listens to a life of which nothing is left has heard everything.
-    fn forget_listeners(&mut self) {
+    pub(super) fn forget_listeners(&mut self) {
         let machine = &self.machine;
         if self.publisher.keep_lives(|life| machine.has_life(life)) {
             self.shared

@@ -6,19 +6,19 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use procession::{
-    Capability, Command, Containment, ErrorKind, How, Means, Proof, Registry, Rung, SessionOptions,
+    Capability, Command, Containment, How, Means, Proof, Rung, SessionOptions,
     Signal, SpawnOptions, StopPolicy, Strength,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::support::adversary::{
-    await_abandoned, cgroup_of, comet, daemon, fork_bomb, leaves_its_cgroup, lingers,
+    await_abandoned, cgroup_of, comet, daemon, fork_bomb, leaves_below, leaves_its_cgroup, lingers,
     nests_a_cgroup, own_cgroup, thorough_daemon, unmarked_comet, vanishing_daemon,
     wrapper_of_a_deaf_server,
 };
-use crate::support::tree::{Tree, native, native_tree, native_tree_of, tree};
+use crate::support::tree::{Tree, cgroup_host, contained, native, native_tree, native_tree_of, tree};
 use crate::support::{
-    builder, Lines, Pinned, Works, clean, close, close_with, descriptors, eventually, host, ms, pipe, role,
+    builder, Lines, Pinned, Works, clean, close, close_with, eventually, ms, pipe, role,
     role_of, say, start, test,
 };
 
@@ -51,11 +51,6 @@ pub(crate) fn main() -> ExitCode {
             test!(a_member_that_leaves_a_delegated_cgroup_is_ended_and_nothing_is_proven)
                 .needs_root()
                 .needs_cgroups(),
-            test!(what_a_dead_host_left_empty_is_removed_and_a_living_ones_is_not).needs_cgroups(),
-            test!(a_host_whose_own_cgroup_was_killed_before_can_launch)
-                .needs_root()
-                .needs_cgroups(),
-            test!(a_failed_spawn_leaves_no_cgroup).needs_cgroups(),
             test!(an_end_without_a_free_descriptor_is_proven_all_the_same)
                 .needs_root()
                 .needs_cgroups(),
@@ -68,8 +63,6 @@ pub(crate) fn main() -> ExitCode {
                 .needs_root()
                 .needs_cgroups(),
             test!(members_looks_into_the_cgroup).needs_cgroups(),
-            test!(a_directory_that_is_no_cgroup_is_refused_by_name),
-            test!(up_to_a_tier_is_what_there_is),
         ],
         &[
             role_of!(comet),
@@ -87,13 +80,6 @@ pub(crate) fn main() -> ExitCode {
             role_of!(delegated_host),
         ],
     )
-}
-
-fn contained() -> Registry {
-    builder()
-        .containment(Containment::Cgroup)
-        .build()
-        .works()
 }
 
 /// A role that runs as somebody who has no right to any cgroup.
@@ -349,98 +335,6 @@ fn a_member_that_leaves_a_delegated_cgroup_is_ended_and_nothing_is_proven() {
     close(&registry, 1);
 }
 
-/// A host that has a session, and says where.
-fn cgroup_host() {
-    let registry = contained();
-    let mut tree = native_tree(&registry, 1, "lingers", &[]);
-    tree.await_ready();
-    let child = tree.number();
-    say("ready");
-    say(child);
-    say(leaf_of(&tree).display());
-    crate::support::await_end_of_input();
-}
-
-fn what_a_dead_host_left_empty_is_removed_and_a_living_ones_is_not() {
-    let (mut dead, control, mut lines) = host(&mut role("cgroup_host"));
-    let child = Pinned::open(lines.number()).expect("it lives");
-    let left = PathBuf::from(lines.line());
-    let (mut alive, second, mut lines) = host(&mut role("cgroup_host"));
-    let other = Pinned::open(lines.number()).expect("it lives");
-    let kept = PathBuf::from(lines.line());
-    dead.kill().expect("our child");
-    dead.wait().expect("our child");
-    // Its process lives on: the cgroup is not empty.
-    drop(contained());
-    assert!(left.exists());
-    child.kill();
-    child.assert_dies();
-    let empty = || {
-        let events = fs::read_to_string(left.join("cgroup.events")).unwrap_or_default();
-        events.contains("populated 0")
-    };
-    eventually("it is empty", empty);
-    drop(contained());
-    assert!(!left.exists(), "{} is left", left.display());
-    assert!(kept.exists(), "the cgroup of a living host was removed");
-    drop(second);
-    drop(control);
-    assert!(alive.wait().expect("our child").success());
-    assert!(other.is_dead() && !kept.exists());
-}
-
-/// A clone into a new cgroup is born killed where the caller sits in one that was ever killed. A write has no such trap.
-fn a_host_whose_own_cgroup_was_killed_before_can_launch() {
-    let killed = own_cgroup().join(format!("procession-killed-{}", std::process::id()));
-    fs::create_dir(&killed).expect("the super-user may");
-    fs::write(killed.join("cgroup.kill"), "1").expect("nobody is in it");
-    let before = own_cgroup();
-    fs::write(killed.join("cgroup.procs"), "0").expect("the super-user may");
-    for by in [tree, native_tree] {
-        let registry = contained();
-        let mut tree = by(&registry, 1, "daemon", &["stays"]);
-        tree.await_ready();
-        close(&registry, 1);
-        tree.assert_gone();
-    }
-    fs::write(before.join("cgroup.procs"), "0").expect("the super-user may");
-    fs::remove_dir(killed).expect("it is empty");
-}
-
-fn leaves_below(parent: &Path) -> usize {
-    let own = format!("procession-{}-", std::process::id());
-    let entries = fs::read_dir(parent).expect("it can be read").flatten();
-    entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&own))
-        .count()
-}
-
-fn a_failed_spawn_leaves_no_cgroup() {
-    let registry = contained();
-    let parent = own_cgroup();
-    let open = descriptors();
-    assert_eq!(leaves_below(&parent), 0);
-    for _ in 0..3 {
-        let missing = registry.spawn(1, &mut Command::new("/nowhere/at/all"));
-        assert_eq!(missing.unwrap_err().kind(), ErrorKind::SpawnFailed);
-        let missing = registry.spawn(1, &mut std::process::Command::new("/nowhere/at/all"));
-        assert_eq!(missing.unwrap_err().kind(), ErrorKind::SpawnFailed);
-    }
-    assert_eq!(leaves_below(&parent), 0);
-    assert_eq!(descriptors(), open);
-    // One that fails beside another that lives takes nothing away from that.
-    let (child, _lines) = start(&registry, 1, &mut role("obedient"));
-    drop(
-        registry
-            .spawn(1, &mut Command::new("/nowhere/at/all"))
-            .unwrap_err(),
-    );
-    assert_eq!(leaves_below(&parent), 1);
-    assert!(cgroup_of(&child.pid().to_string()).starts_with(&parent));
-    close(&registry, 1);
-    assert_eq!(leaves_below(&parent), 0);
-}
-
 fn an_end_without_a_free_descriptor_is_proven_all_the_same() {
     let registry = contained();
     let mut tree = native_tree_of(&registry, 1, as_nobody("daemon", &["stays"]));
@@ -584,57 +478,3 @@ fn members_looks_into_the_cgroup() {
     assert!(pinned.is_dead());
 }
 
-fn a_directory_that_is_no_cgroup_is_refused_by_name() {
-    let elsewhere = std::env::temp_dir();
-    let refused = builder()
-        .containment(Containment::Cgroup)
-        .cgroup_parent(&elsewhere)
-        .build();
-    let error = refused.expect_err("it is no cgroup");
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    let name = elsewhere.display().to_string();
-    assert!(error.to_string().contains(&name), "{error}");
-    let refused = builder()
-        .containment(Containment::Cgroup)
-        .cgroup_parent("/nowhere/at/all")
-        .build();
-    assert!(
-        refused
-            .expect_err("it is not there")
-            .to_string()
-            .contains("/nowhere/at/all")
-    );
-    // Asked for as the best that there is, it is not there, and says why.
-    let registry = builder()
-        .containment_up_to(Containment::Cgroup)
-        .cgroup_parent(&elsewhere)
-        .build()
-        .works();
-    let why = registry.capabilities().why_not(Capability::CgroupTier);
-    assert!(why.is_some_and(|why| why.contains(&name)), "{why:?}");
-    let process = registry.spawn(1, &mut native("lingers")).works();
-    let listed = registry.processes().works();
-    assert_eq!(listed[0].containment, Containment::Group);
-    assert_eq!(listed[0].id, process.id());
-    let cgroup = SpawnOptions::new().containment(Containment::Cgroup);
-    let error = registry
-        .spawn_with(1, &mut native("lingers"), &cgroup)
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unsupported);
-    close(&registry, 1);
-}
-
-fn up_to_a_tier_is_what_there_is() {
-    let best = builder()
-        .containment_up_to(Containment::Cgroup)
-        .build()
-        .works();
-    best.spawn(1, &mut native("lingers")).works();
-    let there = if best.capabilities().has(Capability::CgroupTier) {
-        Containment::Cgroup
-    } else {
-        Containment::Group
-    };
-    assert_eq!(best.processes().works()[0].containment, there);
-    close(&best, 1);
-}

@@ -178,6 +178,15 @@ pub(crate) fn own_cgroup() -> std::path::PathBuf {
     cgroup_of("self")
 }
 
+/// How many cgroups of this test's sessions there are in that one.
+pub(crate) fn leaves_below(parent: &std::path::Path) -> usize {
+    let own = format!("procession-{}-", std::process::id());
+    let entries = std::fs::read_dir(parent).expect("it can be read").flatten();
+    entries
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&own))
+        .count()
+}
+
 /// The one that a process is in.
 pub(crate) fn cgroup_of(pid: &str) -> std::path::PathBuf {
     let mounts = std::fs::read_to_string("/proc/self/mounts").expect("it can be read");

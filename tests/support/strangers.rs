@@ -57,6 +57,42 @@ impl Framer {
     }
 }
 
+/// Children of the test that have nothing to do with any session.
+pub(crate) struct Bystanders(Vec<Child>);
+
+impl Bystanders {
+    /// So many, or as many as `PROCESSION_BYSTANDERS` says.
+    pub(crate) fn start(count: usize) -> Self {
+        let said = std::env::var("PROCESSION_BYSTANDERS").ok();
+        let count = said.and_then(|text| text.parse().ok()).unwrap_or(count);
+        let sleeper = |_| {
+            let mut sleeper = std::process::Command::new("/bin/sleep");
+            sleeper.arg("60").stdin(Stdio::null());
+            sleeper.spawn().expect("a bystander")
+        };
+        Self((0..count).map(sleeper).collect())
+    }
+
+    pub(crate) fn pids(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().map(Child::id)
+    }
+
+    /// Ends them. None may have ended before.
+    #[track_caller]
+    pub(crate) fn assert_alive_and_end(mut self) {
+        let ended = self
+            .0
+            .iter_mut()
+            .filter_map(|child| child.try_wait().expect("our child"))
+            .count();
+        for bystander in &mut self.0 {
+            bystander.kill().expect("our child");
+            bystander.wait().expect("our child");
+        }
+        assert_eq!(ended, 0, "bystanders were ended");
+    }
+}
+
 /// Somebody who is nobody's business, in a group of its own.
 pub(crate) fn stranger() {
     // It may lead a session, and so a group, already.

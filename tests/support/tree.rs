@@ -4,10 +4,13 @@ use std::fs::File;
 use std::io::{BufRead as _, BufReader};
 use std::process::Stdio;
 
-use procession::{Command, Launch, Process, Registry};
+use procession::{Command, Containment, Launch, Process, Registry};
 
-use super::adversary::assert_abandoned;
+use super::adversary::{assert_abandoned, cgroup_of};
+use super::harness::builder;
 use super::pipes::{pipe, role};
+use super::reports::Works as _;
+use super::roles::{await_end_of_input, say};
 
 /// A role that is launched natively: marked, and where its tier says, from its birth.
 pub(crate) fn native(name: &str) -> Command {
@@ -80,4 +83,21 @@ fn grown(registry: &Registry, session: u64, command: &mut impl Launch, output: F
 /// Whether it has become the program without environment.
 pub(crate) fn has_forgotten(pid: u32) -> bool {
     std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|environment| environment.is_empty())
+}
+
+/// A registry whose sessions have cgroups.
+pub(crate) fn contained() -> Registry {
+    builder().containment(Containment::Cgroup).build().works()
+}
+
+/// A host that has a session in a cgroup, and says where, until its input ends.
+pub(crate) fn cgroup_host() {
+    let registry = contained();
+    let mut tree = native_tree(&registry, 1, "lingers", &[]);
+    tree.await_ready();
+    let child = tree.number();
+    say("ready");
+    say(child);
+    say(cgroup_of(&tree.leader.pid().to_string()).display());
+    await_end_of_input();
 }
