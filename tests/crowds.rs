@@ -12,8 +12,8 @@ use procession::{
 };
 
 use support::{
-    Crowd, LONG_ENOUGH, Rounds, Works, builder, clean, close_with, drain, eventually, is_our_child,
-    member, now, only_member, pipe, registry, role, test,
+    Crowd, LONG_ENOUGH, Rounds, Works, builder, clean, close_with, drain, eventually, is_exit,
+    is_our_child, member, next_event, now, only_member, pipe, registry, role, test,
 };
 
 fn main() -> ExitCode {
@@ -109,19 +109,6 @@ fn stubborn_children_that_are_stopped_from_many_threads_share_one_grace_time() {
     assert!(registry.processes().works().is_empty());
 }
 
-fn is_exit(event: &Event) -> bool {
-    matches!(event.kind(), EventKind::Exited(_))
-}
-
-/// The next event, which has to come.
-#[track_caller]
-fn next(events: &procession::Subscription) -> Event {
-    events
-        .receiver()
-        .recv_timeout(LONG_ENOUGH)
-        .expect("an event")
-}
-
 fn children_that_die_before_they_are_registered_are_started_once_and_exited_once() {
     let registry = builder()
         .event_capacity(1 << 20)
@@ -198,7 +185,7 @@ fn a_thousand_exits_at_once_are_all_told() {
         assert!(exit.success(), "{exit}");
     }
     let mut told: Vec<_> = (0..children.len())
-        .filter_map(|_| next(&exits).process())
+        .filter_map(|_| next_event(&exits).process())
         .collect();
     told.sort_unstable();
     assert_eq!(told, children.iter().map(Process::id).collect::<Vec<_>>());

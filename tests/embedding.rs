@@ -14,8 +14,8 @@ use procession::channel::{RecvTimeoutError, Select};
 use procession::*;
 
 use support::{
-    LONG_ENOUGH, Works, asleep, clean, close, drain, eventually, now, registry, role, start, state,
-    test,
+    LONG_ENOUGH, Works, asleep, clean, close, drain, eventually, now, registry, role, sleeper,
+    start, state, test,
 };
 
 fn main() -> ExitCode {
@@ -43,12 +43,6 @@ fn main() -> ExitCode {
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn sleeper() -> Command {
-    let mut command = Command::new("sleep");
-    command.arg("1000");
-    command
-}
 
 fn quick() -> StopPolicy {
     StopPolicy::new().signal(Signal::TERM, LONG_ENOUGH)

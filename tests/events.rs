@@ -12,7 +12,7 @@ use procession::{
 
 use support::{
     Crowd, LONG_ENOUGH, Pinned, Rounds, Works, builder, clean, close, close_with, controlled,
-    drain, exits_of, ms, now, registry, role, start, test,
+    drain, exits_of, is_exit, ms, next_event, now, registry, role, start, test,
 };
 
 fn main() -> ExitCode {
@@ -49,25 +49,12 @@ fn spawn_exits(registry: &Registry, session: u64) -> Process {
         .expect("a role can be started")
 }
 
-fn is_exit(event: &Event) -> bool {
-    matches!(event.kind(), EventKind::Exited(_))
-}
-
-/// The next event, which has to come.
-#[track_caller]
-fn next(events: &procession::Subscription) -> Event {
-    events
-        .receiver()
-        .recv_timeout(LONG_ENOUGH)
-        .expect("an event")
-}
-
 /// What has been told once this process's exit has been.
 #[track_caller]
 fn until_exit_of(events: &procession::Subscription, process: &Process) -> Vec<Event> {
     let mut all = Vec::new();
     while exits_of(&all, process).is_empty() {
-        all.push(next(events));
+        all.push(next_event(events));
     }
     all
 }
@@ -78,7 +65,7 @@ fn a_subscription_is_in_force_when_subscribe_returns() {
         let events = registry.subscribe_to(EventMask::STARTED);
         let child = spawn_exits(&registry, 1);
         assert_eq!(
-            next(&events).process(),
+            next_event(&events).process(),
             Some(child.id()),
             "not the first thing that happened"
         );
@@ -194,7 +181,7 @@ fn a_session_that_is_empty_has_not_ended() {
     let events = registry.subscribe_to(EventMask::SESSIONS);
     for _ in 0..2 {
         spawn_exits(&registry, 1).wait().works();
-        let told = next(&events);
+        let told = next_event(&events);
         assert!(matches!(told.kind(), EventKind::SessionEmpty), "{told:?}");
         assert_eq!(told.session().map(|session| session.as_u64()), Some(1));
         assert_eq!(registry.sessions().works().len(), 1);

@@ -15,7 +15,7 @@ use procession::{
 
 use support::{
     LONG_ENOUGH, Works, asleep, builder, clean, close, descriptors, eventually, host, ms, now,
-    only_member, registry, role, run_in_fork, start, status_field, test,
+    only_member, registry, role, run_in_fork, sleeper, start, status_field, test,
 };
 
 fn main() -> ExitCode {
@@ -46,12 +46,6 @@ fn main() -> ExitCode {
         ],
         &[],
     )
-}
-
-fn sleeper() -> Command {
-    let mut command = Command::new("sleep");
-    command.arg("1000");
-    command
 }
 
 fn quick() -> StopPolicy {

@@ -10,7 +10,9 @@ use procession::{
     ErrorKind, Reason, Rung, SessionId, SessionOptions, SessionReport, Signal, StopPolicy,
 };
 
-use support::{LONG_ENOUGH, Works, asleep, eventually, ms, now, registry, role, start, test};
+use support::{
+    LONG_ENOUGH, Works, asleep, eventually, ms, now, registry, role, sleeper, start, test,
+};
 
 fn main() -> ExitCode {
     support::main(
@@ -29,12 +31,6 @@ fn main() -> ExitCode {
 }
 
 const HOUR: Duration = Duration::from_secs(3600);
-
-fn sleeper() -> Command {
-    let mut command = Command::new("sleep");
-    command.arg("1000");
-    command
-}
 
 fn shell(script: &str) -> Command {
     let mut command = Command::new("sh");

@@ -10,7 +10,9 @@ use procession::{
     StopPolicy,
 };
 
-use support::{LONG_ENOUGH, Rounds, Works, clean, ms, only_member, registry, role, start, test};
+use support::{
+    LONG_ENOUGH, Rounds, Works, clean, ms, only_member, registry, role, sleeper, start, test,
+};
 
 fn main() -> ExitCode {
     support::main(
@@ -25,12 +27,6 @@ fn main() -> ExitCode {
         ],
         &[],
     )
-}
-
-fn sleeper() -> Command {
-    let mut command = Command::new("sleep");
-    command.arg("1000");
-    command
 }
 
 fn quick() -> StopPolicy {

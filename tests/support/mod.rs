@@ -51,7 +51,7 @@ pub(crate) mod victim;
 mod wait;
 
 pub(crate) use self::harness::{HIDDEN_TOO, Role, TOKEN, Test, builder, main};
-pub(crate) use self::pipes::{Crowd, Lines, controlled, host, pipe, role, start};
+pub(crate) use self::pipes::{Crowd, Lines, controlled, host, pipe, role, sleeper, start};
 pub(crate) use self::platform::world::{
     carries_environment, children, descriptors, is_our_child, numbers_in, own_signals, state,
     status_field, switches, thread_named, threads,
@@ -67,8 +67,8 @@ pub(crate) use self::raw::{
     own_session, replace_environment, run_in_fork, set_variable, unblock_signal,
 };
 pub(crate) use self::reports::{
-    Works, clean, close, close_with, drain, exits_of, member, only_member, registry, rungs,
-    survivor,
+    Works, clean, close, close_with, drain, exits_of, is_exit, member, next_event, only_member,
+    registry, rungs, survivor,
 };
 pub(crate) use self::roles::{argument, await_end_of_input, say};
 pub(crate) use self::scratch::Scratch;

@@ -97,6 +97,13 @@ pub(crate) fn pipe() -> (File, File) {
     (File::from(reader), File::from(writer))
 }
 
+/// A program that lives until it is ended.
+pub(crate) fn sleeper() -> Command {
+    let mut command = Command::new("sleep");
+    command.arg("1000");
+    command
+}
+
 /// One output that many roles share, to wait for all of them.
 pub(crate) struct Crowd {
     output: File,

@@ -106,3 +106,14 @@ pub(crate) fn exits_of(events: &[Event], process: &Process) -> Vec<Exit> {
     };
     of_it.filter_map(exit).collect()
 }
+
+pub(crate) fn is_exit(event: &Event) -> bool {
+    matches!(event.kind(), EventKind::Exited(_))
+}
+
+/// The next event, which has to come.
+#[track_caller]
+pub(crate) fn next_event(events: &Subscription) -> Event {
+    let next = events.receiver().recv_timeout(super::wait::LONG_ENOUGH);
+    next.expect("an event")
+}

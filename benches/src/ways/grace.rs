@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use procession::{Registry, Signal, StopPolicy};
 use rustix::process::kill_process;
 
+use super::crowd::{processkit_crowd, runtime, tokio_crowd};
 use super::{Sample, clean, unknown};
 use crate::kids::{Idlers, Roll, pid_of};
 use crate::{Outcome, clock};
@@ -42,7 +43,7 @@ pub(super) fn find(name: &str, children: usize) -> Outcome<Sample> {
 }
 
 /// Runs `end` against the clock, takes the grace off, and counts who lives when it returns.
-fn over_grace(roll: &Roll, end: impl FnOnce() -> Outcome<()>) -> Outcome<Vec<u64>> {
+fn over_grace(roll: &Roll, end: &mut dyn FnMut() -> Outcome<()>) -> Outcome<Vec<u64>> {
     let start = clock();
     end()?;
     let took = Duration::from_nanos(clock() - start);
@@ -65,7 +66,7 @@ fn procession(children: usize, session_of: fn(u64) -> u64, end: EndAll) -> Outco
             let process = registry.spawn(session_of(n), &mut idlers.child()?.command())?;
             roll.add(process.pid())?;
         }
-        over_grace(&roll, || end(&registry, &policy, children))
+        over_grace(&roll, &mut || end(&registry, &policy, children))
     }))
 }
 
@@ -93,7 +94,7 @@ fn by_hand(children: usize) -> Outcome<Sample> {
             roll.add(child.id())?;
             crowd.push(child);
         }
-        over_grace(&roll, || {
+        over_grace(&roll, &mut || {
             let deadline = Instant::now() + GRACE;
             for child in &crowd {
                 kill_process(pid_of(child.id())?, rustix::process::Signal::TERM)?;
@@ -121,20 +122,10 @@ fn by_hand(children: usize) -> Outcome<Sample> {
 }
 
 fn tokio(children: usize) -> Outcome<Sample> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     Ok(Box::new(move || {
-        let _inside = runtime.enter();
-        let idlers = Idlers::new()?;
-        let mut roll = Roll::default();
-        let mut crowd = Vec::new();
-        for _ in 0..children {
-            let child = tokio::process::Command::from(idlers.child()?.command()).spawn()?;
-            roll.add(child.id().ok_or("a child without a pid")?)?;
-            crowd.push(child);
-        }
-        over_grace(&roll, || {
+        let (roll, mut crowd) = tokio_crowd(&runtime, children)?;
+        over_grace(&roll, &mut || {
             let ends: Vec<_> = crowd
                 .drain(..)
                 .map(|mut child| {
@@ -160,27 +151,5 @@ fn tokio(children: usize) -> Outcome<Sample> {
 }
 
 fn processkit(children: usize) -> Outcome<Sample> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    Ok(Box::new(move || {
-        let _inside = runtime.enter();
-        let idlers = Idlers::new()?;
-        let group = processkit::ProcessGroup::new()?;
-        let mut roll = Roll::default();
-        let mut crowd = Vec::new();
-        for _ in 0..children {
-            let child = group.spawn(idlers.child()?.command().into())?;
-            roll.add(child.id().ok_or("a child without a pid")?)?;
-            crowd.push(child);
-        }
-        let sample = over_grace(&roll, || {
-            runtime.block_on(group.stop(GRACE, true))?;
-            Ok(())
-        })?;
-        for child in &mut crowd {
-            runtime.block_on(child.wait())?;
-        }
-        Ok(sample)
-    }))
+    processkit_crowd(children, GRACE, over_grace)
 }

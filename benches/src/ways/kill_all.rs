@@ -6,6 +6,7 @@ use std::time::Duration;
 use process_wrap::std::{ChildWrapper, CommandWrap, ProcessGroup};
 use procession::{Registry, StopPolicy};
 
+use super::crowd::{processkit_crowd, runtime, tokio_crowd};
 use super::{Sample, clean, unknown};
 use crate::kids::{Idlers, Roll};
 use crate::{Outcome, clock};
@@ -37,7 +38,7 @@ pub(super) fn find(name: &str, children: usize) -> Outcome<Sample> {
 }
 
 /// Runs `end` against the clock, and counts who lives when it returns.
-fn timed(roll: &Roll, end: impl FnOnce() -> Outcome<()>) -> Outcome<Vec<u64>> {
+fn timed(roll: &Roll, end: &mut dyn FnMut() -> Outcome<()>) -> Outcome<Vec<u64>> {
     let start = clock();
     end()?;
     let took = clock() - start;
@@ -54,7 +55,7 @@ fn by_hand(children: usize, end: fn(&mut [Child]) -> Outcome<()>) -> Outcome<Sam
             roll.add(child.id())?;
             crowd.push(child);
         }
-        timed(&roll, || end(&mut crowd))
+        timed(&roll, &mut || end(&mut crowd))
     }))
 }
 
@@ -66,7 +67,7 @@ fn procession(children: usize) -> Outcome<Sample> {
         for _ in 0..children {
             roll.add(registry.spawn(1, &mut idlers.child()?.command())?.pid())?;
         }
-        timed(&roll, || {
+        timed(&roll, &mut || {
             clean(registry.end_session_with(1, &StopPolicy::immediate())?)
         })
     }))
@@ -84,7 +85,7 @@ fn process_wrap(children: usize) -> Outcome<Sample> {
             roll.add(child.id())?;
             crowd.push(child);
         }
-        timed(&roll, || {
+        timed(&roll, &mut || {
             for child in &mut crowd {
                 child.start_kill()?;
             }
@@ -97,20 +98,10 @@ fn process_wrap(children: usize) -> Outcome<Sample> {
 }
 
 fn tokio(children: usize) -> Outcome<Sample> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
+    let runtime = runtime()?;
     Ok(Box::new(move || {
-        let _inside = runtime.enter();
-        let idlers = Idlers::new()?;
-        let mut roll = Roll::default();
-        let mut crowd = Vec::new();
-        for _ in 0..children {
-            let child = tokio::process::Command::from(idlers.child()?.command()).spawn()?;
-            roll.add(child.id().ok_or("a child without a pid")?)?;
-            crowd.push(child);
-        }
-        timed(&roll, || {
+        let (roll, mut crowd) = tokio_crowd(&runtime, children)?;
+        timed(&roll, &mut || {
             for child in &mut crowd {
                 child.start_kill()?;
             }
@@ -126,27 +117,5 @@ fn tokio(children: usize) -> Outcome<Sample> {
 
 /// Its confirmed kill: no grace, and what still lived is in the answer.
 fn processkit(children: usize) -> Outcome<Sample> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()?;
-    Ok(Box::new(move || {
-        let _inside = runtime.enter();
-        let idlers = Idlers::new()?;
-        let group = processkit::ProcessGroup::new()?;
-        let mut roll = Roll::default();
-        let mut crowd = Vec::new();
-        for _ in 0..children {
-            let child = group.spawn(idlers.child()?.command().into())?;
-            roll.add(child.id().ok_or("a child without a pid")?)?;
-            crowd.push(child);
-        }
-        let sample = timed(&roll, || {
-            runtime.block_on(group.stop(Duration::ZERO, true))?;
-            Ok(())
-        })?;
-        for child in &mut crowd {
-            runtime.block_on(child.wait())?;
-        }
-        Ok(sample)
-    }))
+    processkit_crowd(children, Duration::ZERO, timed)
 }

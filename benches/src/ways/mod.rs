@@ -1,5 +1,6 @@
 //! The measured ways, by name: `SECTION/WAY`.
 
+mod crowd;
 mod end_one;
 mod grace;
 mod kill_all;
