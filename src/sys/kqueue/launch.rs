@@ -12,7 +12,7 @@ use std::ffi::{CString, c_char, c_int};
 use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::{ffi::OsStr, ptr};
@@ -22,6 +22,7 @@ use rustix::process::{WaitOptions, waitpid};
 
 use super::attributes::{Actions, Attributes};
 use super::facilities::Facilities;
+use super::paths::from_inside;
 use super::pin::Pin;
 use super::queue::Queue;
 use crate::sys::orders::{ChildMask, Fault, Grouping, Orders, Step};
@@ -231,7 +232,7 @@ fn spawn(
     let environment = pointers(&orders.environment);
     let mut denied = false;
     let mut last = libc::ENOENT;
-    for program in &orders.programs {
+    for program in programs(orders)? {
         let mut pid = 0;
         // SAFETY: the path and all strings end with a NUL, the two lists with a null pointer; actions and attributes are
         // initialised. The strings are only read, whatever the type of the lists says.
@@ -260,6 +261,27 @@ fn spawn(
         last = libc::EACCES;
     }
     Err(blame(orders, last))
+}
+
+/// The paths to be tried, as the child means them in the directory that it starts in.
+fn programs(orders: &Orders) -> Result<Vec<CString>, Fault> {
+    let Some(directory) = &orders.directory else {
+        return Ok(orders.programs.clone());
+    };
+    let here = || {
+        let here = std::env::current_dir().ok()?;
+        Some(here.into_os_string().into_vec())
+    };
+    let path = |program: &CString| {
+        let path = from_inside(directory.as_bytes(), program.as_bytes(), here)?;
+        // There is no NUL in either of its parts.
+        CString::new(path).ok()
+    };
+    let paths: Option<Vec<CString>> = orders.programs.iter().map(path).collect();
+    paths.ok_or_else(|| Fault {
+        step: Step::Directory,
+        error: io::ErrorKind::NotFound.into(),
+    })
 }
 
 /// One errno comes back for all steps. Which one it was can be told for the directory at least.

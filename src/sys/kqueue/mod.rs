@@ -30,7 +30,7 @@
 //! | file | call |
 //! | --- | --- |
 //! | `meaning` | none: what all answers mean together. Compiled and tested on every platform |
-//! | `parse` | none: lists of strings as values. Tested on every platform too |
+//! | `parse`, `paths` | none: lists of strings, and where a program is. Tested on every platform too |
 //! | `pin`, `queue` | `kqueue`, `kevent` |
 //! | `wait` | `waitid` |
 //! | `signal` | `kill` |
@@ -51,6 +51,7 @@ mod launch;
 mod meaning;
 mod orphans;
 mod parse;
+mod paths;
 mod person;
 mod pin;
 mod poller;

@@ -8,6 +8,7 @@
 
 mod meaning;
 mod parse;
+mod paths;
 pub(crate) mod simulated;
 
 mod meaning_tests;
