@@ -54,7 +54,7 @@
 //! [`bury`] takes one away that nobody holds.
 //!
 //! **Ancestry.** Two of the kernels keep of a process whom it comes from, whoever its parent is by now: in which terms, [`ANCESTRY`]
-//! says; [`ProcessTable::kindred`] tells it of everybody, and [`ProcessTable::forebear`] of one. [`kill_tree`] kills by it.
+//! says; [`ProcessTable::kindred`] tells it of everybody, and [`ProcessTable::origin`] of one, where that costs less. [`kill_tree`] kills by it.
 //!
 //! **Where orphans go.** [`adopter_of_orphans`] says who takes in the orphans of this process. A back end whose kernel keeps who
 //! has forked a process tells it as its [`Parentage`]; with the others it is found out by signs.
@@ -117,7 +117,12 @@ mod lists;
 #[cfg(all(test, target_os = "linux"))]
 #[path = "darwin/procargs.rs"]
 mod procargs;
+#[cfg(all(test, target_os = "linux"))]
+#[path = "darwin/told.rs"]
+mod told;
 
+#[cfg(test)]
+pub(crate) use vocabulary::YOUNGEST;
 // For the machine's simulated world.
 #[cfg(test)]
 pub(crate) use kqueue::simulated;
@@ -127,8 +132,8 @@ pub(crate) use platform::{
     ANCESTRY, Born, Cgroups, Facilities, LIMIT_OF_MARK, Leaf, Pin, Poller, ProcessTable,
     Revocation, Unborn, Watch, adopter_of_orphans, adopts_orphans, command_line, is_ancestor,
     is_childless, is_gone, kill_tree, launch, mark_limit, own_identity, own_limit, probe,
-    random_u64, read_process, send_signal, signal_mask, sleep_on_alone, start_of, ticks_since_boot,
-    why_alive,
+    random_u64, read_process, send_signal, signal_mask, sleep_on_alone, start_of, ticks_in,
+    ticks_since_boot, why_alive,
 };
 pub(crate) use unix::{
     Lifeline, LifelineHolder, Subreaper, Target, await_child, block_all_signals, bury, current_pid,
@@ -138,5 +143,6 @@ pub(crate) use unix::{
 };
 pub(crate) use vocabulary::{
     Ancestry, ChildState, Described, Environ, LeafName, Limits, Listed, Look, Mask, NamedLeaf,
-    Offspring, OwnerIdentity, Parentage, ProcessFacts, Ready, Relation, UNLISTED, Woken, Writable,
+    Newest, Offspring, OwnerIdentity, Parentage, ProcessFacts, Ready, Relation, UNLISTED, Woken,
+    Writable,
 };

@@ -242,6 +242,20 @@ pub(crate) struct Listed {
     pub(crate) instance: Option<u64>,
 }
 
+/// How many of the youngest are told.
+#[allow(dead_code, reason = "only macOS tells them")]
+pub(crate) const YOUNGEST: usize = 16;
+
+/// What the kernel tells of who is new.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(dead_code, reason = "each kernel does one of these")]
+pub(crate) enum Newest {
+    /// The number that was given last. The next is a higher one, or a low one again.
+    Given(u32),
+    /// The youngest that live, the youngest of them first, and among them who has executed another program since; 0 fills up.
+    Youngest([u32; YOUNGEST]),
+}
+
 /// What the kernel tells of how a process came to its parent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "only the kernel of macOS tells it")]
@@ -256,13 +270,13 @@ pub(crate) enum Parentage {
     Hidden,
 }
 
-/// What the kernel keeps of a process's forebears, which a later parent does not change.
+/// What the kernel keeps of a process's forebears, whoever is its parent by now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(dead_code, reason = "each kernel does one of these")]
 pub(crate) enum Ancestry {
     /// Nothing.
     Untold,
-    /// Who has forked it, by an id that is never given twice.
+    /// Who has forked it, by an id that is never given twice; or the parent that it had when it executed another program.
     ByUniqueId,
     /// Where orphans come to this process, which child of it that process descends from, by its number: that of the last one
     /// that had it.

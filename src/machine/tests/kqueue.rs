@@ -37,6 +37,8 @@ enum Step {
     Steal,
     /// Several exits are announced in one batch.
     AdvanceAll,
+    /// A stranger that was traced is taken away by its tracer, and nothing is announced.
+    TakenBySilentTracer,
 }
 
 impl World {
@@ -98,6 +100,18 @@ impl World {
                     return false;
                 };
                 // Nothing is announced thereby.
+                self.proc(id).body = Body::Gone;
+            }
+            Step::TakenBySilentTracer => {
+                let ids: Vec<_> = self.procs.keys().copied().collect();
+                let take = |world: &mut Self, id: ProcessId| {
+                    let xnu = world.proc(id).xnu.as_mut();
+                    xnu.is_some_and(Simulated::reap_by_tracer)
+                };
+                let Some(id) = ids.into_iter().find(|&id| take(self, id)) else {
+                    return false;
+                };
+                self.proc(id).traced = false;
                 self.proc(id).body = Body::Gone;
             }
         }
@@ -186,7 +200,8 @@ impl World {
             let Some(xnu) = proc.xnu.filter(|_| !proc.traced) else {
                 continue;
             };
-            let over = xnu.stage() >= Stage::Zombie;
+            // Of whom nothing will be announced only an end asks.
+            let over = xnu.stage() >= Stage::Zombie && !xnu.is_silent();
             assert!(
                 !over || proc.exited == 1,
                 "nobody hears of {process:?}: {proc:?}"
@@ -356,6 +371,20 @@ fn a_tracer_hears_of_the_exit_first() {
         Step::Op(Op::Stop(0, 0)),
     ];
     explore("traced", &first, &once, 100);
+}
+
+/// Its parent is gone when its tracer waits for it: its number is all that there is to go by.
+#[test]
+fn a_stranger_is_taken_away_by_its_tracer_without_a_word() {
+    let first = [RESERVE, Step::Attached(ALIVE)];
+    let once = [
+        Step::Op(Op::Trace(0)),
+        Step::TakenBySilentTracer,
+        Step::Op(Op::End(1, 1)),
+        Step::Op(Op::Stop(0, 0)),
+        Step::Op(Op::End(1, 0)),
+    ];
+    explore("taken silently", &first, &once, 100);
 }
 
 /// Says on a panic how the world came to where it is.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::round::{Hint, Round};
 use crate::machine::{Sighting, Verdict};
 use crate::reactor::clock;
-use crate::sys::{self, Described, Limits, Listed, Parentage, Pin};
+use crate::sys::{self, Described, Limits, Listed, Newest, Parentage, Pin};
 
 /// How long what forks and exits all the time is chased through the newest numbers, ...
 const CHASE: Duration = Duration::from_millis(20);
@@ -15,10 +15,42 @@ const LOST_TRACK: Duration = Duration::from_millis(2);
 /// More new numbers than this at once are left to the next pass.
 const NEW_NUMBERS: u32 = 4096;
 
+/// Those that are new since the last look, the newest first: the others have most likely gone on.
+fn fresh(last: Newest, now: Newest) -> Vec<u32> {
+    match (last, now) {
+        (Newest::Given(last), Newest::Given(now)) => {
+            let follows = now > last && now - last < NEW_NUMBERS;
+            let from = if follows { last + 1 } else { now };
+            (from..=now).rev().collect()
+        }
+        (Newest::Youngest(last), Newest::Youngest(now)) => {
+            let is_new = |pid: &u32| *pid > 0 && !last.contains(pid);
+            now.into_iter().filter(is_new).collect()
+        }
+        (Newest::Given(_), Newest::Youngest(now)) => now.into_iter().collect(),
+        (Newest::Youngest(_), Newest::Given(now)) => vec![now],
+    }
+}
+
+/// Numbers that were given since the last look, to some who may be dead: whom these come from is told as long as nobody has
+/// taken them away, and links those who come after them to those before.
+fn given_since(last: Newest, now: Newest) -> std::ops::Range<u32> {
+    let highest = |newest| match newest {
+        Newest::Given(pid) => pid,
+        Newest::Youngest(pids) => pids.into_iter().max().unwrap_or(0),
+    };
+    let (last, now) = (highest(last), highest(now));
+    if now > last && now - last < NEW_NUMBERS {
+        last + 1..now + 1
+    } else {
+        now..now
+    }
+}
+
 impl Round<'_> {
     /// What forks, lets its child leave and exits, for ever, is a step ahead of every list. Its next number is one of
     /// the newest. Says whether anybody was met.
-    pub(super) fn chase(&mut self, since: u32) -> bool {
+    pub(super) fn chase(&mut self, since: Newest) -> bool {
         let mut last = since;
         let mut met = false;
         let began = clock::now();
@@ -35,13 +67,10 @@ impl Round<'_> {
                 std::hint::spin_loop();
                 continue;
             }
-            let from = if newest > last && newest - last < NEW_NUMBERS {
-                last + 1
-            } else {
-                newest
-            };
-            // The newest first: the others have most likely gone on.
-            for pid in (from..=newest).rev() {
+            for pid in given_since(last, newest) {
+                self.learn_origin(pid);
+            }
+            for pid in fresh(last, newest) {
                 let new = Listed {
                     pid,
                     instance: None,
@@ -102,5 +131,49 @@ impl Round<'_> {
         }
         self.take_in(pin, prey, described.group, sighting.in_group);
         Some(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::YOUNGEST;
+
+    fn youngest(pids: &[u32]) -> Newest {
+        let mut all = [0; YOUNGEST];
+        all[..pids.len()].copy_from_slice(pids);
+        Newest::Youngest(all)
+    }
+
+    #[test]
+    fn all_numbers_since_the_last_look_are_looked_at_the_newest_first() {
+        assert_eq!(fresh(Newest::Given(7), Newest::Given(10)), [10, 9, 8]);
+        // They began anew, or there are too many of them.
+        assert_eq!(fresh(Newest::Given(32_000), Newest::Given(300)), [300]);
+        assert_eq!(
+            fresh(Newest::Given(7), Newest::Given(7 + NEW_NUMBERS)),
+            [7 + NEW_NUMBERS]
+        );
+    }
+
+    #[test]
+    fn who_was_not_among_the_youngest_is_looked_at_whatever_its_number() {
+        let last = youngest(&[12, 11, 10]);
+        assert_eq!(fresh(last, youngest(&[14, 13, 12, 11])), [14, 13]);
+        // Numbers begin anew; an old one executes another program.
+        assert_eq!(fresh(last, youngest(&[100, 12, 11, 10])), [100]);
+        assert_eq!(fresh(last, youngest(&[5, 12, 11, 10])), [5]);
+        // Some have died.
+        assert_eq!(fresh(last, youngest(&[10])), []);
+    }
+
+    #[test]
+    fn whom_the_dead_between_came_from_is_asked_as_well() {
+        let last = youngest(&[12, 11, 10]);
+        assert_eq!(given_since(last, youngest(&[15, 10])), 13..16);
+        assert!(given_since(last, youngest(&[100, 12])).len() < NEW_NUMBERS as usize);
+        assert!(given_since(last, youngest(&[10])).is_empty());
+        assert!(given_since(youngest(&[90_000]), youngest(&[100])).is_empty());
+        assert_eq!(given_since(Newest::Given(7), Newest::Given(9)), 8..10);
     }
 }

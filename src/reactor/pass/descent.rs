@@ -11,19 +11,46 @@ use crate::sys::{self, ANCESTRY, Ancestry, Offspring};
 /// More generations than there are between any two processes.
 const DEEPEST: usize = 4096;
 
-/// Whom everybody comes from, as it was at one moment.
+/// So many are remembered of whom most are gone.
+const REMEMBERED: usize = 1 << 16;
+
+/// Whom everybody comes from, as it was when it was read.
 #[derive(Debug, Default)]
 pub(super) struct Descent {
     by_pid: HashMap<u32, u64>,
+    /// As it was told first: a later answer can be about a parent that has only taken it in.
     by_id: HashMap<u64, u64>,
+    /// On the clock of the starts: who was there at that moment is among them.
+    read_at: u64,
 }
 
 impl Descent {
-    fn new(all: &[Offspring]) -> Self {
-        Self {
-            by_pid: all.iter().map(|one| (one.pid, one.parent)).collect(),
-            by_id: all.iter().map(|one| (one.id, one.parent)).collect(),
+    /// Takes in a new list, which was begun at that moment. `ids_last`: an id is never given again, so that what was told before
+    /// remains true.
+    fn renew(&mut self, all: &[Offspring], read_at: u64, ids_last: bool) {
+        self.by_pid.clear();
+        if !ids_last {
+            self.by_id.clear();
+        } else if self.by_id.len() > REMEMBERED {
+            let there: HashSet<u64> = all.iter().map(|one| one.id).collect();
+            self.by_id.retain(|id, _| there.contains(id));
         }
+        for &one in all {
+            self.learn(one);
+        }
+        self.read_at = read_at;
+    }
+
+    /// Says whom it comes from, as far as was ever told.
+    fn learn(&mut self, one: Offspring) -> u64 {
+        let parent = *self.by_id.entry(one.id).or_insert(one.parent);
+        self.by_pid.insert(one.pid, parent);
+        parent
+    }
+
+    /// Whether a process that was started then, and holds its number now, is the one of that number in the list.
+    fn is_of(&self, start_ticks: u64) -> bool {
+        start_ticks < self.read_at
     }
 
     /// The nearest forebear of whom anything is known, from the parent on. It goes on over those of whom nothing is: the dead
@@ -42,14 +69,34 @@ impl Descent {
 
 impl Round<'_> {
     /// Reads it, where it is kept.
-    pub(super) fn read_descent(&self) -> Option<Descent> {
-        match ANCESTRY {
-            Ancestry::Untold => return None,
-            Ancestry::ByUniqueId => {}
-            Ancestry::OfOurChildren if self.scene.orphanage.is_some() => {}
-            Ancestry::OfOurChildren => return None,
+    pub(super) fn read_descent(&mut self) {
+        let is_kept = match ANCESTRY {
+            Ancestry::Untold => false,
+            Ancestry::ByUniqueId => true,
+            Ancestry::OfOurChildren => self.scene.orphanage.is_some(),
+        };
+        if !is_kept {
+            return;
         }
-        Some(Descent::new(&self.table.kindred())).filter(|_| self.names_are_known())
+        let read_at = sys::ticks_since_boot();
+        let all = self.table.kindred();
+        if self.names_are_known() {
+            let ids_last = ANCESTRY == Ancestry::ByUniqueId;
+            let descent = self.remembered.descent.get_or_insert_default();
+            descent.renew(&all, read_at, ids_last);
+        } else {
+            self.remembered.descent = None;
+        }
+    }
+
+    /// Whom one comes from that is new, dead or alive, where the kernel tells it of one alone.
+    pub(super) fn learn_origin(&mut self, pid: u32) {
+        if ANCESTRY != Ancestry::ByUniqueId {
+            return;
+        }
+        if let Some(one) = self.table.origin(pid) {
+            let _parent = self.remembered.descent.get_or_insert_default().learn(one);
+        }
     }
 
     /// Whether what is known of the forebears is about those that the kernel means: where they are named by numbers, a child
@@ -60,17 +107,34 @@ impl Round<'_> {
 
     /// Whose it was when the list was begun. Reason enough for a closer look.
     pub(super) fn descendant(&self, pid: u32) -> Option<Descends> {
-        let descent = self.descent.as_ref()?;
+        let descent = self.remembered.descent.as_ref()?;
         self.whose(descent, *descent.by_pid.get(&pid)?)
     }
 
-    /// Whether it descends from this life: asked anew, of a process that a pin holds.
-    pub(super) fn descends(&self, pid: u32, prey: usize) -> bool {
-        let Some(descent) = &self.descent else {
+    /// Whether it descends from this life: of a process that a pin holds, and that was started then.
+    pub(super) fn descends(&mut self, pid: u32, start_ticks: u64, prey: usize) -> bool {
+        let parent = match ANCESTRY {
+            Ancestry::Untold => None,
+            // Asked anew, it costs nothing.
+            Ancestry::ByUniqueId => {
+                let origin = self.table.origin(pid);
+                let descent = self.remembered.descent.as_mut();
+                descent.and_then(|descent| Some(descent.learn(origin?)))
+            }
+            // All are told at once: it is not asked for each of them.
+            Ancestry::OfOurChildren => {
+                let known = self.remembered.descent.as_ref();
+                if known.is_some_and(|descent| !descent.is_of(start_ticks)) {
+                    self.read_descent();
+                }
+                let descent = self.remembered.descent.as_ref();
+                descent.and_then(|descent| descent.by_pid.get(&pid).copied())
+            }
+        };
+        let (Some(descent), Some(parent)) = (&self.remembered.descent, parent) else {
             return false;
         };
-        let forebear = self.table.forebear(pid);
-        let whose = forebear.and_then(|parent| self.whose(descent, parent));
+        let whose = self.whose(descent, parent);
         whose.is_some_and(|whose| self.prey_of(whose) == Some(prey)) && self.names_are_known()
     }
 
@@ -93,7 +157,9 @@ impl Round<'_> {
         let spares = self.shared.plan.spare.is_some()
             || !self.scene.detached.is_empty()
             || !self.scene.taken_in.is_empty();
-        let Some(descent) = &self.descent else { return };
+        let Some(descent) = &self.remembered.descent else {
+            return;
+        };
         if ANCESTRY != Ancestry::OfOurChildren || spares {
             return;
         }
@@ -132,9 +198,15 @@ mod tests {
         }
     }
 
+    fn read(all: &[Offspring]) -> Descent {
+        let mut descent = Descent::default();
+        descent.renew(all, 100, true);
+        descent
+    }
+
     /// 1000 to 1003 are parent and child in a row; what has forked 1005 is gone.
     fn family() -> Descent {
-        Descent::new(&[born(1, 1000), born(2, 1001), born(3, 1002), born(5, 1004)])
+        read(&[born(1, 1000), born(2, 1001), born(3, 1002), born(5, 1004)])
     }
 
     fn whose(pid: u32, known: &[(u64, char)]) -> Option<char> {
@@ -169,12 +241,75 @@ mod tests {
     /// A child of a reaper descends from itself.
     #[test]
     fn who_comes_from_itself_ends_the_chain() {
-        let itself = Descent::new(&[Offspring {
+        let itself = read(&[Offspring {
             pid: 7,
             id: 7,
             parent: 7,
         }]);
         assert_eq!(itself.nearest(7, |_| None::<char>), None);
         assert_eq!(itself.nearest(7, Some), Some(7));
+    }
+
+    /// A comet: each has forked the next, left it and is gone before the next list.
+    #[test]
+    fn a_chain_of_which_each_was_met_once_leads_to_the_first() {
+        let mut descent = read(&[born(1, 1000)]);
+        for pid in 2..50 {
+            assert_eq!(
+                descent.learn(born(pid, u64::from(pid) + 999)),
+                u64::from(pid) + 999
+            );
+        }
+        descent.renew(&[born(50, 1049)], 200, true);
+        let first = |id| (id == 1000).then_some('a');
+        assert_eq!(descent.nearest(descent.by_pid[&50], first), Some('a'));
+        // Nobody of them has the number that it had then.
+        assert!(!descent.by_pid.contains_key(&7));
+        // One that nobody has met breaks it.
+        let parent = descent.learn(born(52, 1051));
+        assert_eq!(descent.nearest(parent, first), None);
+    }
+
+    /// As by an exec of an orphan, in newer kernels of macOS: what it tells then is launchd.
+    #[test]
+    fn whom_one_comes_from_is_what_it_told_first() {
+        let mut descent = family();
+        assert_eq!(descent.learn(born(3, 1)), 1002);
+        descent.renew(&[born(3, 1), born(4, 1)], 200, true);
+        assert_eq!(descent.by_pid[&3], 1002);
+        assert_eq!(descent.by_pid[&4], 1);
+    }
+
+    #[test]
+    fn names_that_return_are_forgotten_with_their_list() {
+        let mut descent = Descent::default();
+        let of = |of| Offspring {
+            pid: 9,
+            id: 9,
+            parent: of,
+        };
+        descent.renew(&[of(7)], 100, false);
+        descent.renew(&[of(8)], 200, false);
+        assert_eq!(descent.by_pid[&9], 8);
+        descent.renew(&[], 300, false);
+        assert!(descent.by_pid.is_empty() && descent.by_id.is_empty());
+    }
+
+    /// Who is younger may have the number of one that the list is about.
+    #[test]
+    fn a_list_is_about_those_that_were_started_before_it() {
+        let descent = family();
+        assert!(descent.is_of(99));
+        assert!(!descent.is_of(100) && !descent.is_of(101));
+    }
+
+    #[test]
+    fn of_very_many_those_that_are_gone_are_forgotten() {
+        let mut descent = family();
+        for id in 0..=REMEMBERED as u64 {
+            descent.by_id.insert(id + 10_000, 1);
+        }
+        descent.renew(&[born(3, 1)], 200, true);
+        assert_eq!(descent.by_id, HashMap::from([(1003, 1002)]));
     }
 }

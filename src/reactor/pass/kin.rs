@@ -40,8 +40,7 @@ impl<'a> Round<'a> {
         let marked = self.marked(limits) == Some(hint.prey);
         let young_enough = described.start_ticks >= prey.hunt.since;
         // Asked for by whoever has no other mark; nobody was remembered as unmarked who was found by it.
-        // Asked of the kernel anew, which may list everybody for it.
-        let descends = !in_group && !child && self.descends(pid, hint.prey);
+        let descends = !in_group && !child && self.descends(pid, described.start_ticks, hint.prey);
         let variable = if marked || in_group || child || descends {
             Says::Unread
         } else {

@@ -17,6 +17,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use self::descent::Descent;
 pub(in crate::reactor) use self::enclosure::strike;
 pub(in crate::reactor) use self::lasting::Lasting;
 use self::round::Round;
@@ -120,6 +121,8 @@ struct Remembered {
     claimed: HashMap<Life, HashSet<(u32, Option<u64>)>>,
     /// Somebody new was met in the pass before, and was killed: there may be more behind it.
     restless: bool,
+    /// Whom everybody comes from, where the kernel keeps that.
+    descent: Option<Descent>,
 }
 
 /// What makes a process a stranger, or not.

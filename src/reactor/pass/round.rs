@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
+use std::time::Duration;
 
-use super::descent::Descent;
 use super::earlier::Testimony;
 use super::kin::{Acquaintance, Kin, acquaintance, is_alive};
 use super::lasting::Lasting;
@@ -16,8 +16,8 @@ use crate::reactor::forebears::Descends;
 use crate::reactor::shared::{Core, Shared};
 use crate::sys::{self, Limits, Listed, Pin, ProcessTable};
 
-/// How long what an earlier run was starting when it died may take to its exec, in clock ticks of mostly 10 ms.
-const TICKS_UNTIL_EXEC: u64 = 200;
+/// How long what an earlier run was starting when it died may take to its exec.
+const UNTIL_EXEC: Duration = Duration::from_secs(2);
 
 /// So many generations are followed upwards at most.
 const DEEPEST: u8 = 8;
@@ -29,7 +29,7 @@ pub(super) struct Round<'a> {
     pub(super) memory: &'a Memory,
     /// Of earlier runs, where that is asked for.
     pub(super) testimony: Option<Testimony>,
-    remembered: &'a mut Remembered,
+    pub(super) remembered: &'a mut Remembered,
     pub(super) table: &'a ProcessTable,
     pub(super) own: u32,
     /// Whose mark it is.
@@ -45,8 +45,6 @@ pub(super) struct Round<'a> {
     lasting: Lasting,
     /// Those of our children that nobody holds, as they were when the list was begun.
     strays: HashSet<u32>,
-    /// Whom everybody comes from, where the kernel keeps that.
-    pub(super) descent: Option<Descent>,
     pub(super) passed: Passed,
 }
 
@@ -106,7 +104,6 @@ impl<'a> Round<'a> {
             listed: Vec::new(),
             lasting: Lasting::default(),
             strays: HashSet::new(),
-            descent: None,
             passed: Passed::default(),
         }
     }
@@ -145,7 +142,7 @@ impl<'a> Round<'a> {
         let children = self.children();
         self.note_inhabited();
         self.strays = self.strays();
-        self.descent = self.read_descent();
+        self.read_descent();
         if killing {
             self.fell();
         }
@@ -316,7 +313,8 @@ impl<'a> Round<'a> {
             return Named::NotYet;
         }
         // Of a host that died a moment ago there may be one on its way to its exec, which has no variable yet.
-        let is_new = sys::ticks_since_boot().saturating_sub(found.start_ticks) < TICKS_UNTIL_EXEC;
+        let age = sys::ticks_since_boot().saturating_sub(found.start_ticks);
+        let is_new = age < sys::ticks_in(UNTIL_EXEC);
         if self.testimony.is_some() && is_new {
             Named::NotYet
         } else {

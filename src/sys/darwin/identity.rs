@@ -19,9 +19,16 @@ const UNIQUE_IDENTIFIER_INFO: c_int = 17;
 pub(super) struct UniqueIdentifiers {
     program: [u8; 16],
     pub(super) unique_id: u64,
+    /// That of whoever has forked it; in newer kernels that of the parent that it had at its last exec, if there was one.
     pub(super) parent_unique_id: u64,
-    reserved: [u64; 3],
+    /// Another one with each program.
+    pub(super) version: i32,
+    /// The version of whoever has forked it, when it did; 0 before the kernel kept that.
+    pub(super) parent_version: i32,
+    reserved: [u64; 2],
 }
+
+const _: () = assert!(size_of::<UniqueIdentifiers>() == 56);
 
 /// Whether what is asked about may be a zombie. The kernel looks among the living first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -4,9 +4,7 @@ use std::io;
 
 use rustix::process::Pid;
 
-use super::identity::{Among, unique_identifiers};
 use super::list::offspring;
-use crate::sys::unix::to_pid;
 use crate::sys::vocabulary::{Ancestry, Offspring};
 
 /// Why there are no orphans to be had.
@@ -18,19 +16,13 @@ pub(in crate::sys) const NO_GROUP_SIGNAL: &str =
 /// How it is told who descends from whom.
 pub(in crate::sys) const ANCESTRY: Ancestry = Ancestry::ByUniqueId;
 
-/// Everybody, with whoever has forked them.
+/// Everybody, with whom they come from.
 ///
 /// # Errors
 ///
 /// `ENOMEM`; `EPERM` from a sandbox.
 pub(in crate::sys) fn kindred(into: &mut Vec<Offspring>) -> io::Result<()> {
     offspring(into)
-}
-
-/// The unique id of whoever has forked a process.
-pub(in crate::sys) fn forebear(pid: u32) -> Option<u64> {
-    let found = unique_identifiers(to_pid(pid).ok()?, Among::Zombies).ok()?;
-    Some(found.parent_unique_id)
 }
 
 /// A wait says it all.

@@ -10,8 +10,9 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use rustix::process::Pid;
 
-use super::identity::{Among, pid_info, presence, unique_identifiers};
+use super::identity::{Among, pid_info, unique_identifiers};
 use super::procargs::parse_procargs;
+use super::told::{self, Incarnation};
 use super::usage::start;
 use crate::sys::kqueue::{Person, Strings, parse_name, sysctl};
 use crate::sys::unix::to_pid;
@@ -20,6 +21,8 @@ use crate::sys::vocabulary::{Condition, Described, Parentage};
 /// `SSTOP` and `SZOMB` of `sys/proc.h`.
 const STOPPED: u32 = 4;
 const ZOMBIE: u32 = 5;
+/// The first process.
+const LAUNCHD: u32 = 1;
 /// `PROC_FLAG_TRACED`.
 const TRACED: u32 = 2;
 
@@ -62,21 +65,29 @@ fn session(pid: Pid) -> u32 {
     u32::try_from(session).unwrap_or(0)
 }
 
-/// The unique id of whoever has forked it stays with a process. A tracer is its parent for as long as it traces: then it is
-/// not known whether its own parent lives.
+/// Who has forked it, compared with its parent. A tracer is its parent for as long as it traces: then it is not known whether
+/// its own parent lives.
 fn parentage(pid: Pid, found: &libc::proc_bsdshortinfo) -> Parentage {
     if found.pbsi_flags & TRACED != 0 {
         return Parentage::Hidden;
     }
-    let born_of = unique_identifiers(pid, Among::Zombies).map(|found| found.parent_unique_id);
-    let parent = to_pid(found.pbsi_ppid)
-        .ok()
-        .and_then(|it| presence(it).id());
-    match (born_of, parent) {
-        (Ok(born_of), Some(parent)) if born_of == parent => Parentage::Born,
-        (Ok(_), Some(_)) => Parentage::TakenIn,
-        _ => Parentage::Hidden,
-    }
+    let born = unique_identifiers(pid, Among::Zombies);
+    let parent =
+        to_pid(found.pbsi_ppid).and_then(|parent| unique_identifiers(parent, Among::Zombies));
+    let (Ok(born), Ok(parent)) = (born, parent) else {
+        return Parentage::Hidden;
+    };
+    let parent = Incarnation {
+        unique_id: parent.unique_id,
+        version: parent.version,
+    };
+    let is_launchd = found.pbsi_ppid == LAUNCHD;
+    told::parentage(
+        born.parent_unique_id,
+        born.parent_version,
+        parent,
+        is_launchd,
+    )
 }
 
 /// The process group, of a zombie too.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rustix::process::Pid;
 
 use crate::exit::Usage;
-use crate::sys::unix::usage::{of_ticks, together};
+use crate::sys::unix::usage::{in_ticks, of_ticks, together};
 
 /// `struct mach_timebase_info`.
 #[repr(C)]
@@ -30,18 +30,29 @@ pub(in crate::sys) fn ticks() -> u64 {
     unsafe { mach_absolute_time() }
 }
 
-/// What a process and the children that it has waited for have used; only of our own user's processes, unless we may do
-/// anything. How much memory it had at most is told by a wait that reaps, and by nothing before that.
-pub(in crate::sys) fn usage(pid: Pid) -> Option<Usage> {
-    let found = rusage(pid)?;
+/// So long in ticks of that clock.
+pub(in crate::sys) fn ticks_in(time: Duration) -> u64 {
+    // It cannot fail with room for its answer.
+    timebase().map_or(u64::MAX, |base| {
+        in_ticks(time, base.numerator, base.denominator)
+    })
+}
+
+fn timebase() -> Option<Timebase> {
     let mut base = Timebase {
         numerator: 0,
         denominator: 0,
     };
     // SAFETY: the structure is valid for writing.
-    if unsafe { mach_timebase_info(&raw mut base) } != 0 {
-        return None;
-    }
+    let answer = unsafe { mach_timebase_info(&raw mut base) };
+    (answer == 0).then_some(base)
+}
+
+/// What a process and the children that it has waited for have used; only of our own user's processes, unless we may do
+/// anything. How much memory it had at most is told by a wait that reaps, and by nothing before that.
+pub(in crate::sys) fn usage(pid: Pid) -> Option<Usage> {
+    let found = rusage(pid)?;
+    let base = timebase()?;
     let time = |ticks| -> Duration { of_ticks(ticks, base.numerator, base.denominator) };
     let used = |user, system| Usage {
         user: time(user),

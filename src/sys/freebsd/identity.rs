@@ -1,6 +1,7 @@
 //! Who has a number.
 
 use std::io;
+use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::Pid;
@@ -8,13 +9,16 @@ use rustix::time::{ClockId, clock_gettime};
 
 use super::process::{KernelInfo, boot_time, kernel_info};
 use crate::sys::kqueue::{Presence, sysctl};
+use crate::sys::unix::usage::in_ticks;
+
+/// More often than any clock is set within a few microseconds.
+const SETTINGS: usize = 16;
 
 /// Who has this number.
 pub(in crate::sys) fn presence(pid: Pid) -> Presence {
-    let (Ok(found), Ok(boot)) = (kernel_info(pid), boot_time()) else {
+    let Ok((found, id)) = started_process(pid) else {
         return Presence::Nobody;
     };
-    let id = started(&found, boot);
     if is_dead(&found) {
         Presence::Dead(id)
     } else {
@@ -26,6 +30,39 @@ pub(in crate::sys) fn presence(pid: Pid) -> Presence {
 pub(super) fn is_dead(found: &KernelInfo) -> bool {
     let exits = std::ffi::c_long::from(libc::P_WEXIT);
     found.ki_stat == libc::SZOMB || found.ki_flag & exits != 0
+}
+
+/// A process, and when it was started.
+///
+/// The boot is read before and after it: where the clock was set in between, what is told would be another's start.
+///
+/// # Errors
+///
+/// `ESRCH` if there is no such process, or a jail hides it.
+pub(super) fn started_process(pid: Pid) -> io::Result<(KernelInfo, u64)> {
+    let (found, boot) = under_one_clock(|| kernel_info(pid))?;
+    let start = started(&found, boot);
+    Ok((found, start))
+}
+
+/// What is read, and the time of the boot by which its starts are told.
+///
+/// # Errors
+///
+/// Those of the reading.
+pub(super) fn under_one_clock<T>(
+    mut read: impl FnMut() -> io::Result<T>,
+) -> io::Result<(T, libc::timeval)> {
+    let mut before = boot_time()?;
+    for _ in 0..SETTINGS {
+        let found = read()?;
+        let after = boot_time()?;
+        if (before.tv_sec, before.tv_usec) == (after.tv_sec, after.tv_usec) {
+            return Ok((found, after));
+        }
+        before = after;
+    }
+    Err(io::ErrorKind::Interrupted.into())
 }
 
 /// When it was started, in microseconds since the machine was.
@@ -46,6 +83,11 @@ pub(in crate::sys) fn ticks() -> u64 {
     let seconds = u64::try_from(now.tv_sec).unwrap_or(0);
     let micros = u64::try_from(now.tv_nsec / 1_000).unwrap_or(0);
     seconds.saturating_mul(1_000_000).saturating_add(micros)
+}
+
+/// So long in ticks of that clock, which are microseconds.
+pub(in crate::sys) fn ticks_in(time: Duration) -> u64 {
+    in_ticks(time, 1_000, 1)
 }
 
 /// By what a process's children name it: its number.

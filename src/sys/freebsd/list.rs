@@ -4,8 +4,8 @@ use std::io;
 
 use rustix::process::Pid;
 
-use super::identity::started;
-use super::process::{KernelInfo, boot_time, kernel_infos};
+use super::identity::{started, under_one_clock};
+use super::process::{KernelInfo, kernel_infos};
 use crate::sys::vocabulary::{Listed, Offspring};
 
 /// All processes, in no order. One is told from another by when it was started.
@@ -14,12 +14,11 @@ use crate::sys::vocabulary::{Listed, Offspring};
 ///
 /// `ENOMEM`; what a jail says.
 pub(in crate::sys) fn list(into: &mut Vec<Listed>) -> io::Result<()> {
-    let found = kernel_infos(libc::KERN_PROC_PROC, 0)?;
-    let boot = boot_time().ok();
+    let (found, boot) = under_one_clock(|| kernel_infos(libc::KERN_PROC_PROC, 0))?;
     into.extend(found.iter().filter_map(|one| {
         Some(Listed {
             pid: number(one)?,
-            instance: boot.map(|boot| started(one, boot)),
+            instance: Some(started(one, boot)),
         })
     }));
     Ok(())
@@ -34,6 +33,18 @@ pub(in crate::sys) fn group_members(group: Pid) -> io::Result<Vec<u32>> {
     let group = group.as_raw_nonzero().get();
     let found = kernel_infos(libc::KERN_PROC_PGRP, group)?;
     Ok(found.iter().filter_map(number).collect())
+}
+
+/// Whether anybody has this number, also one that exits.
+///
+/// # Errors
+///
+/// As [`list`].
+pub(in crate::sys) fn is_listed(pid: Pid) -> io::Result<bool> {
+    let found = kernel_infos(libc::KERN_PROC_PROC, 0)?;
+    Ok(found
+        .iter()
+        .any(|one| one.ki_pid == pid.as_raw_nonzero().get()))
 }
 
 /// Everybody, with their parents.

@@ -3,6 +3,7 @@
 //! | file | call |
 //! | --- | --- |
 //! | `identity` | the start of a process, `kern.boottime`, `kern.boot_id` |
+//! | `newest` | `kern.lastpid`, `kern.randompid` |
 //! | `process` | `sysctl(KERN_PROC_PID)`, `KERN_PROC_ARGS`, `KERN_PROC_ENV`, `KERN_PROC_PATHNAME` |
 //! | `usage` | `wait6` |
 //! | `list` | `sysctl(KERN_PROC_PROC)`, `KERN_PROC_PGRP` |
@@ -21,6 +22,7 @@ mod identity;
 mod lineage;
 mod list;
 mod lists;
+mod newest;
 mod note;
 mod pipe;
 mod process;
@@ -28,14 +30,15 @@ mod reaper;
 mod spawn;
 mod usage;
 
-pub(in crate::sys) use identity::{boot_id, namespace, parent_key, presence, ticks};
-pub(in crate::sys) use list::{group_members, list, offspring};
+pub(in crate::sys) use identity::{boot_id, namespace, parent_key, presence, ticks, ticks_in};
+pub(in crate::sys) use list::{group_members, is_listed, list, offspring};
+pub(in crate::sys) use newest::newest;
 pub(in crate::sys) use note::{EXIT_WITH_STATUS, status_of_note};
 pub(in crate::sys) use pipe::new_pipe;
 pub(in crate::sys) use process::{describe, executable, group, person, strings};
 pub(in crate::sys) use reaper::{
-    ANCESTRY, NO_GROUP_SIGNAL, NO_ORPHANS, adopter_of_orphans, become_reaper, forebear,
-    has_orphaned_group, is_childless, is_reaper, kill_tree, kindred, stop_being_reaper,
+    ANCESTRY, NO_GROUP_SIGNAL, NO_ORPHANS, adopter_of_orphans, become_reaper, has_orphaned_group,
+    is_childless, is_reaper, kill_tree, kindred, origin, stop_being_reaper,
 };
 pub(in crate::sys) use spawn::{SET_SESSION, close_others};
 pub(in crate::sys) use usage::usage;

@@ -14,7 +14,7 @@ use std::time::Duration;
 use rustix::io::Errno;
 use rustix::process::Pid;
 
-use super::identity::{is_dead, started, ticks};
+use super::identity::{is_dead, started_process, ticks};
 use super::lists::parse_list;
 use crate::sys::kqueue::{Person, Strings, parse_name, sysctl};
 use crate::sys::vocabulary::{Condition, Described, Environ, Parentage};
@@ -44,7 +44,7 @@ const OF_THE_KERNEL: std::ffi::c_long = (libc::P_KPROC | libc::P_SYSTEM) as std:
 ///
 /// `ESRCH` if there is no such process, or a jail hides it.
 pub(in crate::sys) fn describe(pid: Pid) -> io::Result<Described> {
-    let found = kernel_info(pid)?;
+    let (found, start_ticks) = started_process(pid)?;
     Ok(Described {
         parent: u32::try_from(found.ki_ppid).unwrap_or(0),
         group: u32::try_from(found.ki_pgid).unwrap_or(0),
@@ -52,7 +52,7 @@ pub(in crate::sys) fn describe(pid: Pid) -> io::Result<Described> {
         // Who traces it is not its parent here; and who has forked it is not kept.
         parentage: Parentage::Untold,
         is_kernel_thread: found.ki_flag & OF_THE_KERNEL != 0,
-        start_ticks: started(&found, boot_time()?),
+        start_ticks,
         is_zombie: is_dead(&found),
         user: found.ki_uid,
         name: parse_name(&found.ki_comm.map(|byte| byte.to_ne_bytes()[0])),
@@ -74,10 +74,10 @@ pub(in crate::sys) fn group(pid: Pid) -> io::Result<u32> {
 ///
 /// As [`describe`].
 pub(in crate::sys) fn person(pid: Pid) -> io::Result<Person> {
-    let found = kernel_info(pid)?;
+    let (found, start) = started_process(pid)?;
     let tracer = u32::try_from(found.ki_tracer).unwrap_or(0);
     let interruptible = found.ki_tdflags & std::ffi::c_long::from(libc::TDF_SINTR) != 0;
-    let age = ticks().saturating_sub(started(&found, boot_time()?));
+    let age = ticks().saturating_sub(start);
     Ok(Person {
         parent: u32::try_from(found.ki_ppid).unwrap_or(0),
         real_user: found.ki_ruid,

@@ -96,11 +96,9 @@ pub(in crate::sys) fn kindred(into: &mut Vec<Offspring>) -> io::Result<()> {
     Ok(())
 }
 
-/// The number of the child of this process from which somebody descends; `None` for whoever does not.
-pub(in crate::sys) fn forebear(pid: u32) -> Option<u64> {
-    let all = descendants().ok()?;
-    let found = all.iter().find(|one| one.pid == pid)?;
-    Some(found.of.into())
+/// It is told of all at once, by [`kindred`], and of nobody alone.
+pub(in crate::sys) fn origin(_pid: u32) -> Option<Offspring> {
+    None
 }
 
 /// Signals the group of a child that was reaped, if it is there still. Between the look and the signal there are

@@ -20,9 +20,10 @@ impl ProcessTable {
         }
     }
 
-    /// Whom a process comes from, asked anew. Hold a pin before, and see that it lives afterwards.
-    pub(crate) fn forebear(&self, pid: u32) -> Option<u64> {
-        system::forebear(pid)
+    /// Whom a process comes from, asked anew, where it is told of one process. Hold a pin before, and see that it lives
+    /// afterwards.
+    pub(crate) fn origin(&self, pid: u32) -> Option<Offspring> {
+        system::origin(pid)
     }
 }
 

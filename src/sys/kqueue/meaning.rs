@@ -9,7 +9,7 @@
 //! 3. and then only it becomes a zombie that can be waited for. So between 2 and 3 a wait finds nothing of a process that
 //!    has exited.
 //! 4. Where SIGCHLD is ignored there is no zombie at all, and a process that is traced announces its exit to its tracer
-//!    first, and again, to us, when the tracer has waited for it.
+//!    first, and again, to us, when the tracer has waited for it; or never, if its own parent is gone by then.
 //!
 //! A note that was attached is posted once, and is there until it is read: several that come in one batch, or before
 //! anybody looked, are one and the same fact, "it has exited".
@@ -110,8 +110,10 @@ pub(super) enum Still {
     Alive,
     /// A zombie that has its number still.
     Zombie,
-    /// Nobody has its number: it was reaped, or it exits and cannot be seen.
+    /// Nobody has its number that can be seen: it was reaped, or it exits.
     Vanished,
+    /// Nobody has its number, and nobody who exits has it: it was reaped.
+    Reaped,
     /// Another has its number: it was reaped.
     Replaced,
 }
@@ -124,6 +126,12 @@ pub(super) fn still(id: Option<u64>, now: Presence) -> Still {
         Presence::Alive(_) | Presence::Dead(_) => Still::Replaced,
         Presence::Nobody => Still::Vanished,
     }
+}
+
+/// Whether it has to be asked for whoever cannot be seen, or was reaped: nothing was announced, and nothing may ever be. xnu says
+/// nothing of a process that has exited while it was traced, if its parent was gone by the time its tracer has waited for it.
+pub(super) fn may_be_silent(noted: bool, still: Still) -> bool {
+    !noted && still == Still::Vanished
 }
 
 /// What a wait and the note say, or that more has to be asked.
@@ -187,7 +195,8 @@ pub(super) fn from_outside(
         // It exits, and has yet to announce it.
         (Still::Vanished, false) => Look::Held,
         // Nobody will ever tell more than was announced.
-        (Still::Zombie | Still::Replaced, true | false) | (Still::Vanished, true) => Look::Exited {
+        (Still::Zombie | Still::Replaced | Still::Reaped, true | false)
+        | (Still::Vanished, true) => Look::Exited {
             status: told.unwrap_or(Status::Unknown),
             source: match told {
                 Some(_) => StatusSource::KqueueNote,
@@ -209,7 +218,9 @@ pub(super) fn holds_its_number(noted: bool, still: Still, waited: Waited) -> boo
         // Ours, and between its note and its zombie.
         (Still::Vanished, Waited::Nothing) => true,
         (Still::Vanished, Waited::NotOurs | Waited::Exit(_)) => false,
-        (Still::Replaced, Waited::Nothing | Waited::NotOurs | Waited::Exit(_)) => false,
+        (Still::Replaced | Still::Reaped, Waited::Nothing | Waited::NotOurs | Waited::Exit(_)) => {
+            false
+        }
     }
 }
 

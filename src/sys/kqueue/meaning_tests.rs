@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::meaning::{
     First, Hold, Presence, Still, Waited, ahead, first_look, from_outside, hold, holds_its_number,
-    is_refused_by_the_dead_alone, is_vague, still,
+    is_refused_by_the_dead_alone, is_vague, may_be_silent, still,
 };
 use crate::exit::{Status, StatusSource, Usage};
 use crate::signal::Signal;
@@ -18,7 +18,12 @@ const NOBODY: Presence = Presence::Nobody;
 const PRESENCES: [Presence; 5] = [ALIVE, DEAD, NOBODY, Presence::Alive(8), Presence::Dead(8)];
 const WAITS: [Waited; 3] = [Waited::Nothing, Waited::NotOurs, EXIT];
 const RELATIONS: [Relation; 2] = [Relation::Child, Relation::Stranger];
-const ENDS: [Still; 3] = [Still::Zombie, Still::Vanished, Still::Replaced];
+const ENDS: [Still; 4] = [
+    Still::Zombie,
+    Still::Vanished,
+    Still::Reaped,
+    Still::Replaced,
+];
 
 fn killed_by(number: i32) -> Status {
     Status::Signal {
@@ -177,6 +182,24 @@ fn what_cannot_be_seen_and_has_announced_nothing_is_looked_at_again() {
     }
 }
 
+/// xnu does not say that somebody has exited who was traced, and whose parent was gone when the tracer has waited for it.
+#[test]
+fn who_is_nowhere_to_be_found_is_dead_also_if_nothing_was_ever_announced() {
+    for (noted, still, asked) in [
+        (false, Still::Vanished, true),
+        (true, Still::Vanished, false),
+        (false, Still::Alive, false),
+        (false, Still::Zombie, false),
+        (false, Still::Replaced, false),
+    ] {
+        assert_eq!(may_be_silent(noted, still), asked, "{still:?}");
+    }
+    for relation in RELATIONS {
+        let look = from_outside(false, None, Still::Reaped, relation);
+        assert_eq!(look, exited(Status::Unknown, StatusSource::Unavailable));
+    }
+}
+
 /// Its tracer waits for it first. If its death were told now, nobody would reap it afterwards.
 #[test]
 fn a_child_that_somebody_traces_is_held_until_it_is_given_back() {
@@ -219,12 +242,7 @@ fn nothing_is_alive_that_has_announced_its_exit() {
         );
     }
     for relation in RELATIONS {
-        for still in [
-            Still::Alive,
-            Still::Zombie,
-            Still::Vanished,
-            Still::Replaced,
-        ] {
+        for still in ENDS.into_iter().chain([Still::Alive]) {
             assert_ne!(from_outside(true, None, still, relation), Look::Alive);
         }
     }
@@ -233,14 +251,9 @@ fn nothing_is_alive_that_has_announced_its_exit() {
 #[test]
 fn a_number_is_used_only_while_it_is_the_processs_own() {
     for waited in WAITS {
-        for still in [
-            Still::Alive,
-            Still::Zombie,
-            Still::Vanished,
-            Still::Replaced,
-        ] {
+        for still in ENDS.into_iter().chain([Still::Alive]) {
             let own = holds_its_number(true, still, waited);
-            assert!(!own || still != Still::Replaced);
+            assert!(!own || !matches!(still, Still::Replaced | Still::Reaped));
             assert!(holds_its_number(false, still, waited));
         }
         assert!(holds_its_number(true, Still::Zombie, waited));

@@ -12,7 +12,8 @@ use rustix::process::Pid;
 
 use super::facilities::Facilities;
 use super::meaning::{
-    First, Hold, Waited, first_look, from_outside, hold, holds_its_number, is_vague, still,
+    First, Hold, Still, Waited, first_look, from_outside, hold, holds_its_number, is_vague,
+    may_be_silent, still,
 };
 use super::queue::Queue;
 use super::wait::{collect, peek};
@@ -163,7 +164,14 @@ impl Pin {
         // In this order: an exit that was announced is older than what is seen of its number.
         let noted = self.queue.is_marked()?;
         let told = if noted { self.told(facilities)? } else { None };
-        let still = still(self.identity.inode, system::presence(self.number));
+        let mut still = still(self.identity.inode, system::presence(self.number));
+        if may_be_silent(noted, still) && !system::is_listed(self.number)? {
+            if self.queue.is_marked()? {
+                // It has announced it meanwhile, and maybe with a status.
+                return Ok(Look::Held);
+            }
+            still = Still::Reaped;
+        }
         Ok(from_outside(noted, told, still, relation))
     }
 

@@ -4,7 +4,8 @@
 //! `proc_exit`; the decisions are those of `meaning`, the very code that runs.
 
 use super::meaning::{
-    First, Hold, Presence, Still, Waited, first_look, from_outside, hold, holds_its_number, still,
+    First, Hold, Presence, Still, Waited, first_look, from_outside, hold, holds_its_number,
+    may_be_silent, still,
 };
 use crate::exit::Status;
 use crate::sys::vocabulary::{Look, Relation};
@@ -162,6 +163,21 @@ impl Simulated {
         matches!(self.stage, Stage::Announced | Stage::Zombie) && self.post()
     }
 
+    /// It is gone, and nothing will ever be announced.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.stage == Stage::Reaped && !self.marked
+    }
+
+    /// The tracer waits for a zombie whose own parent is gone: it is taken away, and nothing is announced. `false`: there is none.
+    pub(crate) fn reap_by_tracer(&mut self) -> bool {
+        let zombie = self.stage == Stage::Zombie && self.traced && !self.child;
+        if zombie {
+            self.traced = false;
+            self.stage = Stage::Reaped;
+        }
+        zombie
+    }
+
     /// Somebody reaps it, or the parent that it has. `false`: there is no zombie.
     pub(crate) fn reap(&mut self) -> bool {
         let zombie = self.stage == Stage::Zombie && !self.traced;
@@ -189,7 +205,13 @@ impl Simulated {
     }
 
     fn still(&self) -> Still {
-        still(self.id, self.presence())
+        let still = still(self.id, self.presence());
+        // The list shows who exits as well.
+        if may_be_silent(self.marked, still) && self.stage == Stage::Reaped {
+            Still::Reaped
+        } else {
+            still
+        }
     }
 
     /// What a look through the pin finds.

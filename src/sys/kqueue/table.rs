@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::io;
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::facilities::Facilities;
 use super::pin::Pin;
@@ -13,7 +14,7 @@ use crate::limit_mark::Pair;
 use crate::sys::system;
 use crate::sys::unix::{current_pid, to_pid};
 use crate::sys::vocabulary::{
-    Condition, Described, Limits, Listed, NamedLeaf, Offspring, OwnerIdentity, ProcessFacts,
+    Condition, Described, Limits, Listed, NamedLeaf, Newest, Offspring, OwnerIdentity, ProcessFacts,
 };
 
 /// What of a command line is kept for a report.
@@ -55,9 +56,9 @@ impl ProcessTable {
         Ok(())
     }
 
-    /// The number that was given last: it is not told, and on FreeBSD it can be any.
-    pub(crate) fn newest(&self) -> Option<u32> {
-        None
+    /// Who is new: on macOS the youngest, on FreeBSD the number that was given last, unless they are given at random.
+    pub(crate) fn newest(&self) -> Option<Newest> {
+        system::newest()
     }
 
     /// Limits that hold no mark: nobody's do here. `Gone` is told truly.
@@ -263,4 +264,9 @@ pub(crate) fn adopts_orphans() -> bool {
 /// Now, on the clock by which the kernel tells the starts of processes, and which no setting of the time changes.
 pub(crate) fn ticks_since_boot() -> u64 {
     system::ticks()
+}
+
+/// So long in ticks of that clock.
+pub(crate) fn ticks_in(time: Duration) -> u64 {
+    system::ticks_in(time)
 }

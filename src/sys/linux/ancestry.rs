@@ -23,7 +23,7 @@ impl ProcessTable {
         clippy::unused_self,
         reason = "what is told elsewhere is read from the table"
     )]
-    pub(crate) fn forebear(&self, _pid: u32) -> Option<u64> {
+    pub(crate) fn origin(&self, _pid: u32) -> Option<Offspring> {
         None
     }
 }

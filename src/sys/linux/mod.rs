@@ -62,5 +62,6 @@ pub(crate) use random::random_u64;
 pub(crate) use revocation::Revocation;
 pub(crate) use signal::send_signal;
 pub(crate) use table::{
-    LIMIT_OF_MARK, ProcessTable, adopts_orphans, mark_limit, own_limit, start_of, ticks_since_boot,
+    LIMIT_OF_MARK, ProcessTable, adopts_orphans, mark_limit, own_limit, start_of, ticks_in,
+    ticks_since_boot,
 };

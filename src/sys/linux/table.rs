@@ -12,6 +12,7 @@ use std::io;
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::sync::OnceLock;
+use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
@@ -25,9 +26,10 @@ use super::parse::{
 use super::pin::Pin;
 use super::procfs::{read_facts, read_file, ticks_per_second};
 use crate::limit_mark::Pair;
+use crate::sys::unix::usage::in_ticks;
 use crate::sys::unix::{current_pid, to_pid};
 use crate::sys::vocabulary::{
-    Described, Environ, Limits, Listed, NamedLeaf, Parentage, ProcessFacts,
+    Described, Environ, Limits, Listed, NamedLeaf, Newest, Parentage, ProcessFacts,
 };
 
 /// Of a command line, of an environment, of one of the short files.
@@ -106,10 +108,10 @@ impl ProcessTable {
     }
 
     /// The number that was given last, to a process or a thread; the next is a higher one, or a low one again.
-    pub(crate) fn newest(&self) -> Option<u32> {
+    pub(crate) fn newest(&self) -> Option<Newest> {
         let mut text = [0; 128];
         let length = rustix::io::pread(self.load.as_ref()?, &mut text, 0).ok()?;
-        parse_last_pid(text.get(..length)?)
+        parse_last_pid(text.get(..length)?).map(Newest::Given)
     }
 
     /// The limit that holds the mark; `Refused` for a process of another user, unless we may do anything.
@@ -338,6 +340,12 @@ pub(crate) fn ticks_since_boot() -> u64 {
     let nanos = u64::try_from(now.tv_nsec).unwrap_or(0);
     let per_second = ticks_per_second();
     seconds * per_second + nanos * per_second / 1_000_000_000
+}
+
+/// So long in those clock ticks.
+pub(crate) fn ticks_in(time: Duration) -> u64 {
+    let per_second = u32::try_from(ticks_per_second()).unwrap_or(u32::MAX);
+    in_ticks(time, 1_000_000_000, per_second)
 }
 
 fn described(text: &[u8], user: u32) -> io::Result<Described> {

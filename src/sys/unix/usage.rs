@@ -38,6 +38,13 @@ pub(in crate::sys) fn of_ticks(ticks: u64, numerator: u32, denominator: u32) -> 
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
+/// So long in ticks of which each takes this fraction of nanoseconds.
+pub(in crate::sys) fn in_ticks(time: Duration, numerator: u32, denominator: u32) -> u64 {
+    let nanos = time.as_nanos().min(u128::from(u64::MAX));
+    let ticks = nanos * u128::from(denominator) / u128::from(numerator.max(1));
+    u64::try_from(ticks).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -73,5 +80,16 @@ mod tests {
         assert_eq!(of_ticks(7, 1, 1), Duration::from_nanos(7));
         assert_eq!(of_ticks(7, 1, 0), Duration::from_nanos(7));
         assert_eq!(of_ticks(u64::MAX, 125, 3), Duration::from_nanos(u64::MAX));
+    }
+    /// Of Linux, of FreeBSD, of both of Apple's processors.
+    #[test]
+    fn two_seconds_are_another_number_of_ticks_on_every_kernel() {
+        let two = Duration::from_secs(2);
+        assert_eq!(in_ticks(two, 1_000_000_000, 100), 200);
+        assert_eq!(in_ticks(two, 1_000, 1), 2_000_000);
+        assert_eq!(in_ticks(two, 1, 1), 2_000_000_000);
+        assert_eq!(in_ticks(two, 125, 3), 48_000_000);
+        assert_eq!(in_ticks(Duration::MAX, 1, u32::MAX), u64::MAX);
+        assert_eq!(in_ticks(two, 0, 1), 2_000_000_000);
     }
 }
