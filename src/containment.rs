@@ -64,7 +64,8 @@ pub enum Containment {
     /// the host has no child left, which is the proof: no descendant can be anywhere else.
     ///
     /// On FreeBSD the host is made a reaper (`procctl(2)`). There the kernel keeps which child of the host a process descends
-    /// from, so that no orphan is one that nothing names, and kills a child with all that it has started in one call; only
+    /// from, so that no orphan is one that nothing names, and kills a child with all that it has started in one call, whatever
+    /// it forks meanwhile; only
     /// what a child under `Leader` has left is nobody's.
     ///
     /// What it does not hold: beside other sessions, what `Group` does not hold either; on FreeBSD it holds that. And a descendant that has a

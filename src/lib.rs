@@ -127,7 +127,8 @@
 //! decides about the kernel's answers is tested and simulated there. Less can be promised: a process that is not a child is checked just
 //! before each signal and not pinned ([`Registry::attach`]), there is no limit to hold a mark, no cgroup tier and on macOS no subreaper
 //! tier, and [`Command`] refuses what `posix_spawn` cannot do. In return both kernels keep whom a process descends from, macOS by unique
-//! ids, FreeBSD under the subreaper tier: who has cleared its environment is found by that. On macOS the environment of the system's own
+//! ids, FreeBSD under the subreaper tier: who has cleared its environment is found by that; not so on newer kernels of macOS who
+//! executes another program after its parent has exited, unless it was seen before. On macOS the environment of the system's own
 //! programs (`/bin/sh`, `/bin/sleep`) is shown to nobody: where such a one is all that a killed host has left, only a
 //! [ledger](Builder::ledger) finds it. Other platforms do not compile.
 //!

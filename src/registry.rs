@@ -187,6 +187,9 @@ impl Registry {
     /// before each signal. The process would have to exit, to be reaped, and its number to be given out again within the
     /// microseconds between the two calls: that is unlikely, and not impossible.
     ///
+    /// macOS does not tell the exit of a process that a debugger holds, and whose parent is gone by the time the debugger has
+    /// waited for it. It is known to be dead when its session is ended, and not before.
+    ///
     /// # Errors
     ///
     /// * [`InvalidInput`](ErrorKind::InvalidInput): pid 0 or 1, this process, or one of its ancestors.

@@ -131,8 +131,10 @@ impl SystemProcess {
 
     /// Whether its parent is one that has taken it in, since the one that started it is gone.
     ///
-    /// On macOS the kernel keeps who started a process, and says so: it is `None` only while the
-    /// process is traced, since its tracer is its parent for as long, and where it cannot be read.
+    /// On macOS the kernel keeps who started a process, and says so. It is `None` while the process
+    /// is traced, since its tracer is its parent for as long, and where it cannot be read; and of a
+    /// child of launchd on versions that do not tell who started it once it has executed another
+    /// program: it may have come from there, or have lost its parent before that.
     ///
     /// Linux and FreeBSD do not keep that. So this is put together from what can be seen:
     ///

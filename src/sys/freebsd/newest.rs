@@ -11,7 +11,7 @@ pub(in crate::sys) fn newest() -> Option<Newest> {
         let length = sysctl::named(name, &mut value).ok()?;
         (length == value.len()).then_some(i32::from_ne_bytes(value))
     };
-    // A step of at most so much is taken each time; none is 0.
+    // Up to so much is added each time.
     if number(c"kern.randompid")? != 0 {
         return None;
     }

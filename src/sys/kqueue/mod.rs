@@ -21,7 +21,9 @@
 //! | usage without a reap | yes, of children; macOS: without the memory |
 //! | a waiter sleeps on the process | yes |
 //! | whether a parent has forked its child | macOS: yes, unless it is traced. FreeBSD: no, by signs as on Linux |
-//! | who descends from whom | macOS: by the unique id of who has forked it. FreeBSD: where orphans come to this process, by which child of it |
+//! | who descends from whom | macOS: by the unique id of who has forked it, but for who executes something after it was orphaned. FreeBSD: where orphans come to this process, by which child of it |
+//! | what forks for ever is chased | macOS: among the youngest of the list. FreeBSD: by the number that was given last, if none is random; under the subreaper tier it is killed as a tree |
+//! | an exit that is never announced | macOS: of who was traced, and whose parent is gone when its tracer waits for it. It is asked for once it is sought |
 //! | the mark in a limit | no: there is no limit to spare |
 //! | a launch that hangs can be ended | no: `posix_spawn` tells the number when it is over |
 //!
