@@ -375,6 +375,30 @@ fn a_tracer_hears_of_the_exit_first() {
 
 /// Its parent is gone when its tracer waits for it: its number is all that there is to go by.
 #[test]
+fn an_end_finds_out_that_a_stranger_was_taken_away_without_a_word() {
+    let mut world = World::new(Limits::NONE, false);
+    for step in [
+        RESERVE,
+        Step::Attached(ALIVE),
+        Step::Op(Op::Trace(0)),
+        Step::Op(Op::Exit(0)),
+        Step::Advance(0),
+        Step::Advance(0),
+        Step::TakenBySilentTracer,
+        Step::Op(Op::End(1, 0)),
+    ] {
+        assert!(world.kqueue_step(step), "{step:?}");
+    }
+    for _ in 0..SECOND_LOOKS {
+        if world.procs.values().all(|proc| proc.exited == 1) {
+            return;
+        }
+        world.kqueue_step(Step::Op(Op::Timer));
+    }
+    panic!("nobody hears of it: {:?}", world.procs);
+}
+
+#[test]
 fn a_stranger_is_taken_away_by_its_tracer_without_a_word() {
     let first = [RESERVE, Step::Attached(ALIVE)];
     let once = [
