@@ -523,6 +523,10 @@ fn capabilities(
             kernel(facilities.exit_info, Facilities::NO_EXIT_INFO),
         ),
         (
+            Capability::FullLaunch,
+            Facilities::NO_FULL_LAUNCH.map_or(Ok(()), |why| Err(Cow::Borrowed(why))),
+        ),
+        (
             Capability::DurableIdentity,
             kernel(has_ledger, "no ledger is kept: see Builder::ledger"),
         ),

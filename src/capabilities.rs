@@ -64,6 +64,9 @@ pub enum Capability {
     /// The exit status of a process that is not this host's child, or that someone else reaped.
     /// Linux 6.15, FreeBSD; macOS of whom this host may signal.
     ForeignStatus,
+    /// [`Command`](crate::Command) does all that it has methods for, and a launch that hangs is ended with its session. Linux. On
+    /// macOS and FreeBSD the reason names what is refused there, with [`Unsupported`](crate::ErrorKind::Unsupported).
+    FullLaunch,
     /// Which processes may still live is written down, and found again by a later host of the same boot: there is a
     /// [ledger](crate::Builder::ledger), and it has not failed.
     DurableIdentity,
@@ -134,6 +137,7 @@ impl fmt::Display for Capability {
             Self::GroupSignalAfterReap => "group signal after reap",
             Self::LimitMark => "limit mark",
             Self::ForeignStatus => "foreign status",
+            Self::FullLaunch => "full launch",
             Self::DurableIdentity => "durable identity",
         })
     }

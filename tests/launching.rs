@@ -13,7 +13,8 @@ use std::process::ExitCode;
 use std::thread;
 
 use procession::{
-    Command, Containment, ErrorKind, Process, Registry, Resource, Signal, SpawnOptions, Stdio,
+    Capability, Command, Containment, ErrorKind, Process, Registry, Resource, Signal, SpawnOptions,
+    Stdio,
 };
 
 use support::{
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
             test!(descriptors_get_the_numbers_that_they_were_given).needs_proc(),
             test!(other_descriptors_are_closed_on_request).needs_proc(),
             test!(limits_niceness_and_umask_are_the_childs_alone).needs_launches_by_clone(),
+            test!(a_launch_does_all_that_it_is_told_or_the_capabilities_say_why_not),
             test!(a_user_is_changed_also_where_groups_may_not_be)
                 .needs_launches_by_clone()
                 .needs_root(),
@@ -384,6 +386,30 @@ fn limits_niceness_and_umask_are_the_childs_alone() {
     ];
     assert_eq!(refused, [ErrorKind::InvalidInput; 3]);
     close(&registry, 1);
+}
+
+/// `posix_spawn` has no umask.
+fn a_launch_does_all_that_it_is_told_or_the_capabilities_say_why_not() {
+    let registry = registry();
+    let mut command = shell("umask");
+    command.umask(0o027).stdout(Stdio::piped());
+    let why_not = registry
+        .capabilities()
+        .why_not(Capability::FullLaunch)
+        .map(str::to_owned);
+    match registry.spawn(1, &mut command) {
+        Ok(child) => {
+            assert_eq!(why_not, None);
+            assert_eq!(output(&child), "0027\n");
+            close(&registry, 1);
+        }
+        Err(error) => {
+            assert_eq!(error.kind(), ErrorKind::Unsupported);
+            let why_not = why_not.expect("it is refused");
+            assert!(why_not.contains("umask"), "{why_not}");
+            assert!(support::children().is_empty(), "nothing was started");
+        }
+    }
 }
 
 /// As root in a container that has lost the right to change groups.

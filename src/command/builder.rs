@@ -46,7 +46,8 @@ use crate::signal::Signal;
 /// On macOS and FreeBSD it is `posix_spawn` that launches. What that has no attribute for is refused with
 /// [`Unsupported`](crate::ErrorKind::Unsupported) before anything is started: user and groups, limits, niceness, umask, the
 /// parent-death signal; on FreeBSD also a session of its own and the closing of other descriptors. A launch that hangs, as
-/// on a file system whose server is gone, is not ended by the end of its session there. A program that is named by a relative
+/// on a file system whose server is gone, is not ended by the end of its session there.
+/// [`Capability::FullLaunch`](crate::Capability::FullLaunch) says all that. A program that is named by a relative
 /// path and starts in [another directory](Self::current_dir) is looked for from there, as on Linux, and started by its absolute
 /// path.
 ///

@@ -39,5 +39,5 @@ pub(in crate::sys) use orphans::{
 };
 pub(in crate::sys) use pipe::new_pipe;
 pub(in crate::sys) use process::{describe, executable, group, person, strings};
-pub(in crate::sys) use spawn::{SET_SESSION, close_others};
+pub(in crate::sys) use spawn::{EXTENSIONS, NO_FULL_LAUNCH, SET_SESSION, close_others};
 pub(in crate::sys) use usage::{ticks, ticks_in, usage};

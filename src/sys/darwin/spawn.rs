@@ -4,10 +4,19 @@
 
 use std::ffi::{c_int, c_short};
 
-use crate::sys::kqueue::Wanted;
+use crate::sys::kqueue::{Extensions, Wanted};
 
 /// `POSIX_SPAWN_SETSID`: in a session of its own.
 pub(in crate::sys) const SET_SESSION: Option<c_short> = Some(0x0400);
+
+/// What there is beyond the standard.
+pub(in crate::sys) const EXTENSIONS: Extensions = Extensions {
+    session: true,
+    close_others: true,
+};
+
+/// What a launch cannot do, for people.
+pub(in crate::sys) const NO_FULL_LAUNCH: &str = "posix_spawn has no user, groups, limits, niceness, umask and parent-death signal, and no way to end a launch that hangs";
 
 unsafe extern "C" {
     /// Keeps a descriptor where all others are closed.

@@ -40,5 +40,5 @@ pub(in crate::sys) use reaper::{
     ANCESTRY, NO_GROUP_SIGNAL, NO_ORPHANS, adopter_of_orphans, become_reaper, has_orphaned_group,
     is_childless, is_reaper, kill_tree, kindred, origin, stop_being_reaper,
 };
-pub(in crate::sys) use spawn::{SET_SESSION, close_others};
+pub(in crate::sys) use spawn::{EXTENSIONS, NO_FULL_LAUNCH, SET_SESSION, close_others};
 pub(in crate::sys) use usage::usage;

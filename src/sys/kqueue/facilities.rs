@@ -21,6 +21,8 @@ impl Facilities {
     pub(crate) const FLOOR: &str = "macOS and FreeBSD have it";
     /// Why there is no [`group_signal`](Self::group_signal).
     pub(crate) const NO_GROUP_SIGNAL: &str = system::NO_GROUP_SIGNAL;
+    /// Why a launch does not do all that can be ordered.
+    pub(crate) const NO_FULL_LAUNCH: Option<&str> = Some(system::NO_FULL_LAUNCH);
     /// Why there may be no [`exit_info`](Self::exit_info).
     pub(crate) const NO_EXIT_INFO: &str = "it is masked";
 

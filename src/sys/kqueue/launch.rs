@@ -25,6 +25,7 @@ use super::facilities::Facilities;
 use super::paths::from_inside;
 use super::pin::Pin;
 use super::queue::Queue;
+use super::refusals::refused;
 use crate::sys::orders::{ChildMask, Fault, Grouping, Orders, Step};
 use crate::sys::system;
 use crate::sys::unix::{kill_unpinned, to_pid};
@@ -126,21 +127,9 @@ fn bury(child: u32) {
 
 /// What `posix_spawn` has no attribute for.
 fn refuse(orders: &Orders) -> Result<(), Fault> {
-    let own_session = orders.grouping == Grouping::OwnSession;
-    let wanted = [
-        (own_session && system::SET_SESSION.is_none(), Step::Session),
-        (orders.nice.is_some(), Step::Nice),
-        (!orders.limits.is_empty(), Step::Limits),
-        (orders.umask.is_some(), Step::Umask),
-        (orders.cgroup.is_some(), Step::Cgroup),
-        (orders.groups.is_some() || orders.drop_groups, Step::Groups),
-        (orders.gid.is_some(), Step::Gid),
-        (orders.uid.is_some(), Step::Uid),
-        (orders.parent_death_signal.is_some(), Step::DeathSignal),
-    ];
-    match wanted.into_iter().find(|(wanted, _)| *wanted) {
+    match refused(orders, system::EXTENSIONS) {
         None => Ok(()),
-        Some((_, step)) => Err(Fault {
+        Some(step) => Err(Fault {
             step,
             error: unsupported(),
         }),
@@ -212,10 +201,7 @@ fn actions(orders: &Orders, attributes: &mut Attributes) -> Result<(Actions, Vec
     if orders.close_others {
         let flag = actions
             .close_others(&wanted)
-            .map_err(|error| match error.raw_os_error() {
-                Some(libc::ENOTSUP) => at(Step::CloseOthers)(unsupported()),
-                _ => at(Step::CloseOthers)(error),
-            })?;
+            .map_err(at(Step::CloseOthers))?;
         attributes.flag(flag).map_err(at(Step::CloseOthers))?;
     }
     Ok((actions, aside))

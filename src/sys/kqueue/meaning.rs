@@ -236,6 +236,15 @@ pub(super) fn is_refused_by_the_dead_alone(members: impl IntoIterator<Item = Pre
 /// a millisecond beside whole seconds for nothing, and a timer that fires early is armed again, for nothing.
 pub(super) fn ahead(deadline: Instant, now: Instant) -> Duration {
     let left = deadline.saturating_duration_since(now).min(FURTHEST);
+    settable(left, Duration::from_nanos(isize::MAX as u64))
+}
+
+/// `most`: what is cut off as well, above whole seconds: nanoseconds that do not fit into the kernel's field, which on a machine
+/// of 32 bits are a few seconds.
+pub(super) fn settable(left: Duration, most: Duration) -> Duration {
+    if left > most {
+        return Duration::from_secs(left.as_secs());
+    }
     if left.subsec_millis() == 0 && left.subsec_nanos() > 0 {
         Duration::from_secs(left.as_secs()) + Duration::from_millis(1)
     } else {

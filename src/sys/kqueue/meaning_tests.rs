@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::meaning::{
     First, Hold, Presence, Still, Waited, ahead, first_look, from_outside, hold, holds_its_number,
-    is_refused_by_the_dead_alone, is_vague, may_be_silent, still,
+    is_refused_by_the_dead_alone, is_vague, may_be_silent, settable, still,
 };
 use crate::exit::{Status, StatusSource, Usage};
 use crate::signal::Signal;
@@ -287,6 +287,20 @@ fn a_timer_is_never_set_short_of_its_deadline_by_what_is_cut_off() {
     assert_eq!(ahead(now, now + Duration::from_secs(1)), Duration::ZERO);
     let year = Duration::from_secs(365 * 24 * 60 * 60);
     assert_eq!(ahead(now + 3 * year, now), year);
+}
+
+/// A timer that fires early is armed again; one that is set to what is left of a number without room is not.
+#[test]
+fn where_nanoseconds_have_little_room_a_timer_is_set_to_whole_seconds() {
+    let most = Duration::from_nanos(i32::MAX as u64);
+    for (left, set) in [
+        (Duration::from_millis(2_100), Duration::from_millis(2_100)),
+        (Duration::from_millis(2_200), Duration::from_secs(2)),
+        (Duration::from_millis(9_900), Duration::from_secs(9)),
+    ] {
+        assert_eq!(settable(left, most), set);
+        assert_eq!(settable(left, Duration::MAX), left);
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "an instant has no other origin")]

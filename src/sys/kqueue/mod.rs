@@ -39,6 +39,7 @@
 //! | `poller` | mio's kqueue |
 //! | `revocation` | `pipe` |
 //! | `launch`, `attributes` | `posix_spawn` |
+//! | `refusals` | none: what `posix_spawn` cannot do. Tested on every platform too |
 //! | `table` | the functions that `darwin` and `freebsd` both have |
 //! | `orphans`, `ancestry` | what `darwin` and `freebsd` know of descendants |
 //! | `cgroup` | none: there are no cgroups |
@@ -59,6 +60,7 @@ mod pin;
 mod poller;
 mod queue;
 mod random;
+mod refusals;
 mod revocation;
 mod signal;
 pub(super) mod sysctl;
@@ -91,3 +93,4 @@ pub(super) use launch::Wanted;
 pub(super) use meaning::Presence;
 pub(super) use parse::{Strings, owned, parse_name, split};
 pub(super) use person::Person;
+pub(super) use refusals::Extensions;

@@ -9,6 +9,7 @@
 mod meaning;
 mod parse;
 mod paths;
+mod refusals;
 pub(crate) mod simulated;
 
 mod meaning_tests;

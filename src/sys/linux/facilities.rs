@@ -19,6 +19,8 @@ impl Facilities {
     pub(crate) const FLOOR: &str = "Linux 5.4 and newer have it";
     /// Why there may be no [`group_signal`](Self::group_signal).
     pub(crate) const NO_GROUP_SIGNAL: &str = "PIDFD_SIGNAL_PROCESS_GROUP came with Linux 6.9";
+    /// Why a launch does not do all that can be ordered: it does.
+    pub(crate) const NO_FULL_LAUNCH: Option<&str> = None;
     /// Why there may be no [`exit_info`](Self::exit_info).
     pub(crate) const NO_EXIT_INFO: &str = "PIDFD_INFO_EXIT came with Linux 6.15";
 
