@@ -159,6 +159,55 @@ fn mixed(registry: u64, epoch: u64) -> u64 {
     bits ^ (bits >> 31)
 }
 
+/// Marks as a registry does whose host has any limit, and reads any limit.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(data: &[u8]) {
+    let mut source = crate::fuzzing::Source::new(data);
+    let (one, two) = (source.u64(), source.u64());
+    let own = Pair {
+        soft: one.min(two),
+        hard: one.max(two),
+    };
+    let (registry, life) = (source.u64(), Life(source.u64()));
+    let any = Pair {
+        soft: source.u64(),
+        hard: source.u64(),
+    };
+    let tag = |number: u64| number.leading_zeros();
+    assert_eq!(
+        LimitMark::is_any(any),
+        tag(any.hard) == 1 || tag(any.soft) == 2
+    );
+    assert!(!marks(any, any), "what is one's own says nothing");
+    assert!(!marks(any, own) || LimitMark::is_any(any));
+    let Ok(mark) = LimitMark::new(own, registry) else {
+        assert!(tag(own.hard) > 1, "there is room below {own:x?}");
+        return;
+    };
+    let pair = mark.of(life);
+    // It can be set without a privilege, and is read again.
+    assert!(pair.soft <= pair.hard && pair.hard <= own.hard, "{pair:x?}");
+    assert_eq!(mark.read(pair), mark.value(life));
+    assert_eq!(mark.value(life) & 0xff_ffff, life.0 & 0xff_ffff);
+    assert!(LimitMark::is_any(pair));
+    assert_eq!(marks(pair, own), mark.read(pair) != mark.read(own));
+    let first = Life(life.0 & 0xff_ffff);
+    assert!(mark.is_of_this_registry(mark.value(first)));
+    let last = Life(life.0 & 0x1fff_ffff);
+    assert_eq!(mark.life_of(mark.value(last), last), Some(last));
+    // As it is written down, and from what is carried alone.
+    let again = match mark.hard_above() {
+        None => LimitMark::outermost(registry),
+        Some(hard) => {
+            let inner = LimitMark::inner(registry);
+            assert_eq!(inner.value(life), mark.value(life));
+            assert!(LimitMark::is_inner(pair.soft) && pair.hard == hard);
+            LimitMark::within(hard, registry).expect("it is somebody's mark")
+        }
+    };
+    assert_eq!(again, mark);
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

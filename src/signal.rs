@@ -184,7 +184,9 @@ impl FromStr for Signal {
         };
         let upper = s.trim().to_ascii_uppercase();
         let digits = upper.strip_prefix("SIGNAL ").unwrap_or(&upper);
-        if let Ok(n) = digits.parse::<i32>() {
+        // What has a plus sign is neither printed nor meant.
+        let number = digits.parse::<i32>();
+        if let Some(n) = number.ok().filter(|_| !digits.starts_with('+')) {
             return Self::try_from(n);
         }
         let name = upper.strip_prefix("SIG").unwrap_or(&upper);
@@ -208,19 +210,76 @@ fn is_alias(name: &str) -> bool {
 fn real_time(name: &str) -> Option<i32> {
     let number = if let Some(offset) = name.strip_prefix("RTMIN") {
         match offset.strip_prefix('+') {
-            Some(n) => RT_MIN.checked_add(i32::from(n.parse::<u8>().ok()?))?,
+            Some(n) => RT_MIN.checked_add(distance(n)?)?,
             None if offset.is_empty() => RT_MIN,
             None => return None,
         }
     } else {
         let offset = name.strip_prefix("RTMAX")?;
         match offset.strip_prefix('-') {
-            Some(n) => MAX.checked_sub(i32::from(n.parse::<u8>().ok()?))?,
+            Some(n) => MAX.checked_sub(distance(n)?)?,
             None if offset.is_empty() => MAX,
             None => return None,
         }
     };
     (RT_MIN..=MAX).contains(&number).then_some(number)
+}
+
+/// Digits, and no second sign before them.
+fn distance(digits: &str) -> Option<i32> {
+    let number = digits.parse::<u8>().ok()?;
+    (!digits.starts_with('+')).then_some(i32::from(number))
+}
+
+/// Reads any text, and holds what it is taken for against all spellings of each signal.
+#[cfg(fuzzing)]
+pub(crate) fn fuzz(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    let read = text.parse::<Signal>().ok();
+    let upper = text.trim().to_ascii_uppercase();
+    let mut meant = (1..=MAX)
+        .map(Signal)
+        .filter(|&signal| spells(&upper, signal));
+    assert_eq!(read, meant.next(), "{text:?}");
+    assert_eq!(meant.next(), None, "{text:?} means one signal");
+    if let Some(signal) = read {
+        assert_eq!(signal.to_string().parse::<Signal>().ok(), Some(signal));
+    }
+}
+
+/// Whether a text in capitals is one of the names of a signal, or its number.
+#[cfg(fuzzing)]
+fn spells(text: &str, signal: Signal) -> bool {
+    // Digits alone, with zeros before them perhaps.
+    let is_number = |text: &str, number: i32| {
+        let significant = text.trim_start_matches('0');
+        let expected = if number == 0 {
+            String::new()
+        } else {
+            number.to_string()
+        };
+        !text.is_empty() && significant == expected
+    };
+    if is_number(text.strip_prefix("SIGNAL ").unwrap_or(text), signal.0) {
+        return true;
+    }
+    let name = text.strip_prefix("SIG").unwrap_or(text);
+    let mut aliases = ALIASES.iter().filter(|(named, _)| *named == signal);
+    if signal.name() == Some(&*format!("SIG{name}")) || aliases.any(|(_, long)| &long[3..] == name)
+    {
+        return true;
+    }
+    let is_offset = |from: &str, offset: i32| {
+        let digits = name.strip_prefix(from);
+        digits.is_some_and(|digits| is_number(digits, offset))
+    };
+    let ends = [("RTMIN", RT_MIN), ("RTMAX", MAX)];
+    signal.0 >= RT_MIN
+        && (ends.contains(&(name, signal.0))
+            || is_offset("RTMIN+", signal.0 - RT_MIN)
+            || is_offset("RTMAX-", MAX - signal.0))
 }
 
 #[cfg(test)]
@@ -262,7 +321,21 @@ mod tests {
     #[test]
     fn what_is_not_a_signal_is_refused_by_name() {
         for text in [
-            "", "SIG", "SIGSIG", "0", "-1", "65", "RTMIN+31", "RTMIN-1", "RTMAX+1", "RTMAX-31", "é",
+            "",
+            "SIG",
+            "SIGSIG",
+            "0",
+            "-1",
+            "65",
+            "+15",
+            "signal +15",
+            "RTMIN+31",
+            "RTMIN-1",
+            "RTMIN++1",
+            "RTMAX+1",
+            "RTMAX-31",
+            "RTMAX-+1",
+            "é",
         ] {
             let error = text.parse::<Signal>().unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput, "{text:?}");

@@ -257,6 +257,29 @@ impl<'a> Fields<'a> {
     }
 }
 
+#[cfg(fuzzing)]
+impl Record {
+    /// Whether it speaks of a process or a life with the number 0, which none has.
+    pub(super) fn is_of_none(&self) -> bool {
+        match *self {
+            Self::Intent { process, life, .. } => process.0 == 0 || life.0 == 0,
+            Self::Alive { process, .. }
+            | Self::Cancelled { process, .. }
+            | Self::Gone { process, .. }
+            | Self::Detached { process, .. } => process.0 == 0,
+            Self::Over { life, .. } => life.0 == 0,
+            Self::Host(_) | Self::Released { .. } | Self::Settled { .. } => false,
+        }
+    }
+}
+
+/// Any text as a line whose checksum is right, its end included.
+#[cfg(fuzzing)]
+pub(super) fn seal(text: &[u8]) -> Vec<u8> {
+    let checksum = format!("{:08x} ", crc32(text));
+    [checksum.as_bytes(), text, b"\n"].concat()
+}
+
 /// The CRC-32 of Ethernet and zip.
 fn crc32(bytes: &[u8]) -> u32 {
     let step = |crc: u32, &byte: &u8| {

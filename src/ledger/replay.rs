@@ -229,31 +229,78 @@ impl Run {
     }
 }
 
-/// Reads any bytes. What is read of them is written and read again.
+/// Reads any bytes, as they are, behind a header, and as lines whose checksums are right: no change of a few bytes makes
+/// one of those out of another.
 #[cfg(fuzzing)]
 pub(crate) fn fuzz(bytes: &[u8]) {
-    for prefix in [&b""[..], b"procession ledger 1\n"] {
-        let file = [prefix, bytes].concat();
-        let Replayed::Ledger { state, .. } = replay(&file) else {
-            continue;
-        };
-        let mut text = format!("{HEADER}\n");
-        state.records().for_each(|record| record.encode(&mut text));
-        let again = replay(text.as_bytes());
-        let Replayed::Ledger {
-            state: again,
-            damaged: 0,
-        } = again
-        else {
-            panic!("what is written is read: {again:?}");
-        };
-        for (registry, run) in &again.runs {
-            assert!(
-                state.runs.contains_key(registry),
-                "{run:?} comes from nowhere"
-            );
+    let mut sealed = format!("{HEADER}\n").into_bytes();
+    for line in bytes.split(|&byte| byte == b'\n') {
+        sealed.extend(super::record::seal(line));
+    }
+    let behind_a_header = [HEADER.as_bytes(), b"\n", bytes].concat();
+    // Where it is cut is up to the bytes as well.
+    let cut = usize::from(bytes.last().copied().unwrap_or(0));
+    for file in [bytes, &behind_a_header, &sealed] {
+        if let Replayed::Ledger { state, .. } = replay(file) {
+            a_beginning_is_read_as_one(file, &state, cut);
+            what_is_read_is_written(file, &state);
         }
     }
+}
+
+/// A line that was cut off is none, and what the others mean is where the rest goes on from.
+#[cfg(fuzzing)]
+fn a_beginning_is_read_as_one(file: &[u8], whole: &State, cut: usize) {
+    let cut = file.len() * cut / 256;
+    let lines = file[..cut].iter().rposition(|&byte| byte == b'\n');
+    let Some(end) = lines.map(|end| end + 1) else {
+        return;
+    };
+    let Replayed::Ledger { mut state, damaged } = replay(&file[..end]) else {
+        // What makes it a ledger comes later.
+        return;
+    };
+    let begun = state.clone();
+    assert_eq!(
+        replay(&file[..cut]),
+        Replayed::Ledger {
+            state: begun,
+            damaged
+        }
+    );
+    for line in file[end..].split_inclusive(|&byte| byte == b'\n') {
+        let record = line.strip_suffix(b"\n").and_then(Record::decode);
+        record.iter().for_each(|record| state.apply(record));
+    }
+    assert_eq!(state, *whole);
+}
+
+/// The shortest history leads to the same, in every ledger that was ever written: ids and lives begin at 1.
+#[cfg(fuzzing)]
+fn what_is_read_is_written(file: &[u8], state: &State) {
+    let mut text = format!("{HEADER}\n");
+    state.records().for_each(|record| record.encode(&mut text));
+    let again = replay(text.as_bytes());
+    let Replayed::Ledger {
+        state: mut again,
+        damaged: 0,
+    } = again
+    else {
+        panic!("what is written is read: {again:?}");
+    };
+    let lines = file.split(|&byte| byte == b'\n');
+    let mut records = lines.filter_map(Record::decode);
+    if records.any(|record| record.is_of_none()) {
+        return;
+    }
+    let mut state = state.clone();
+    for state in [&mut state, &mut again] {
+        // A registry of which nothing is known any more need not be written down.
+        state
+            .runs
+            .retain(|_, run| run.host.is_some() || !run.processes.is_empty() || run.released);
+    }
+    assert_eq!(again, state);
 }
 
 #[cfg(test)]

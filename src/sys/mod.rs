@@ -104,17 +104,17 @@ mod freebsd;
 #[cfg(target_os = "freebsd")]
 use freebsd as system;
 
-// What kqueue's back end decides without a system call is tested wherever the tests run.
-#[cfg(all(test, target_os = "linux"))]
+// What kqueue's back end decides without a system call is tested wherever the tests run, and the fuzzer.
+#[cfg(all(any(test, fuzzing), target_os = "linux"))]
 #[path = "kqueue/portable.rs"]
 mod kqueue;
 #[cfg(all(test, target_os = "linux"))]
 #[path = "freebsd/lineage.rs"]
 mod lineage;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(any(test, fuzzing), target_os = "linux"))]
 #[path = "freebsd/lists.rs"]
 mod lists;
-#[cfg(all(test, target_os = "linux"))]
+#[cfg(all(any(test, fuzzing), target_os = "linux"))]
 #[path = "darwin/procargs.rs"]
 mod procargs;
 #[cfg(all(test, target_os = "linux"))]
@@ -123,6 +123,10 @@ mod told;
 
 #[cfg(test)]
 pub(crate) use vocabulary::YOUNGEST;
+// Linux's has all that the others have as well.
+#[cfg(all(fuzzing, target_os = "linux"))]
+pub(crate) use linux::fuzz;
+
 // For the machine's simulated world.
 #[cfg(test)]
 pub(crate) use kqueue::simulated;

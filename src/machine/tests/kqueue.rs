@@ -373,7 +373,6 @@ fn a_tracer_hears_of_the_exit_first() {
     explore("traced", &first, &once, 100);
 }
 
-/// Its parent is gone when its tracer waits for it: its number is all that there is to go by.
 #[test]
 fn an_end_finds_out_that_a_stranger_was_taken_away_without_a_word() {
     let mut world = World::new(Limits::NONE, false);
@@ -398,6 +397,7 @@ fn an_end_finds_out_that_a_stranger_was_taken_away_without_a_word() {
     panic!("nobody hears of it: {:?}", world.procs);
 }
 
+/// Its parent is gone when its tracer waits for it: its number is all that there is to go by.
 #[test]
 fn a_stranger_is_taken_away_by_its_tracer_without_a_word() {
     let first = [RESERVE, Step::Attached(ALIVE)];

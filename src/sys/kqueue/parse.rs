@@ -17,10 +17,10 @@ pub(in crate::sys) fn parse_name(field: &[u8]) -> OsString {
     owned(field.split(|byte| *byte == 0).next().unwrap_or_default())
 }
 
-/// The items of a list, each of which ends with a NUL.
+/// The items of a list, each of which ends with a NUL. One may be empty, also where it is the only one.
 pub(in crate::sys) fn split(list: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let list = list.strip_suffix(&[0]).unwrap_or(list);
     let nothing = list.is_empty();
+    let list = list.strip_suffix(&[0]).unwrap_or(list);
     list.split(|byte| *byte == 0).filter(move |_| !nothing)
 }
 

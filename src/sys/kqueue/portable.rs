@@ -10,8 +10,10 @@ mod meaning;
 mod parse;
 mod paths;
 mod refusals;
+#[cfg(test)]
 pub(crate) mod simulated;
 
+#[cfg(test)]
 mod meaning_tests;
 
 pub(super) use parse::{Strings, owned, parse_name, split};

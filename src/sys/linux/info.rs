@@ -26,17 +26,51 @@ const SUPPORTED_MASK: u64 = 1 << 5;
 /// it takes every size from the first version's 64 bytes up.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
-struct PidfdInfo {
-    mask: u64,
-    cgroup_id: u64,
-    pid: u32,
-    thread_group: u32,
-    parent: u32,
-    credentials: [u32; 8],
-    exit_code: i32,
-    coredump_mask: u32,
-    coredump_signal: u32,
-    supported_mask: u64,
+pub(super) struct PidfdInfo {
+    pub(super) mask: u64,
+    pub(super) cgroup_id: u64,
+    pub(super) pid: u32,
+    pub(super) thread_group: u32,
+    pub(super) parent: u32,
+    /// Real user and group, then the effective ones, the saved ones, and those of the file system.
+    pub(super) credentials: [u32; 8],
+    pub(super) exit_code: i32,
+    pub(super) coredump_mask: u32,
+    pub(super) coredump_signal: u32,
+    pub(super) supported_mask: u64,
+}
+
+/// What the kernel has told; what the mask does not name it has not.
+impl PidfdInfo {
+    fn tells(&self, bits: u64) -> bool {
+        self.mask & bits == bits
+    }
+
+    fn supported(&self) -> Option<u64> {
+        self.tells(SUPPORTED_MASK).then_some(self.supported_mask)
+    }
+
+    pub(super) fn exit_status(&self) -> Option<Status> {
+        self.tells(EXIT).then(|| status_of_word(self.exit_code))
+    }
+
+    pub(super) fn parent(&self) -> Option<u32> {
+        self.tells(PID).then_some(self.parent)
+    }
+
+    pub(super) fn parent_and_user(&self) -> Option<(u32, u32)> {
+        let [_, _, effective, ..] = self.credentials;
+        self.tells(PID | CREDS).then_some((self.parent, effective))
+    }
+
+    pub(super) fn real_user(&self) -> Option<u32> {
+        let [real, ..] = self.credentials;
+        self.tells(CREDS).then_some(real)
+    }
+
+    pub(super) fn cgroup(&self) -> Option<u64> {
+        self.tells(CGROUP).then_some(self.cgroup_id)
+    }
 }
 
 /// `PIDFS_IOCTL_MAGIC` 0xFF, number 11. The size in the number is how the kernel learns which version it talks to.
@@ -49,8 +83,7 @@ pub(super) fn is_supported(pidfd: BorrowedFd<'_>) -> bool {
 
 /// What can be asked for, where the kernel lists it.
 pub(super) fn supported(pidfd: BorrowedFd<'_>) -> Option<u64> {
-    let info = ask(pidfd, SUPPORTED_MASK).ok()?;
-    (info.mask & SUPPORTED_MASK != 0).then_some(info.supported_mask)
+    ask(pidfd, SUPPORTED_MASK).ok()?.supported()
 }
 
 /// How the process ended, if it was reaped.
@@ -58,8 +91,7 @@ pub(super) fn supported(pidfd: BorrowedFd<'_>) -> Option<u64> {
 /// An error is no answer: the process is out of reach for this call (`ESRCH` before 6.15, and from outside of its pid
 /// namespace), and its status unknown.
 pub(super) fn exit_status(pidfd: BorrowedFd<'_>) -> Option<Status> {
-    let info = ask(pidfd, EXIT).ok()?;
-    (info.mask & EXIT != 0).then(|| status_of_word(info.exit_code))
+    ask(pidfd, EXIT).ok()?.exit_status()
 }
 
 /// The parent of a process that was not reaped; 0 if that lies outside of our pid namespace.
@@ -68,11 +100,7 @@ pub(super) fn exit_status(pidfd: BorrowedFd<'_>) -> Option<Status> {
 ///
 /// `ESRCH` once it was reaped, `ENOTTY` where the kernel has no such call.
 pub(super) fn parent(pidfd: BorrowedFd<'_>) -> io::Result<u32> {
-    let info = ask(pidfd, PID)?;
-    if info.mask & PID == 0 {
-        return Err(Errno::SRCH.into());
-    }
-    Ok(info.parent)
+    told(ask(pidfd, PID)?.parent())
 }
 
 /// The parent, 0 if that lies outside of our pid namespace, and the effective user of a process that was not reaped.
@@ -81,13 +109,7 @@ pub(super) fn parent(pidfd: BorrowedFd<'_>) -> io::Result<u32> {
 ///
 /// Those of [`parent`].
 pub(super) fn parent_and_user(pidfd: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
-    let info = ask(pidfd, PID | CREDS)?;
-    if info.mask & (PID | CREDS) != PID | CREDS {
-        return Err(Errno::SRCH.into());
-    }
-    // Real user and group, then the effective user.
-    let [_, _, user, ..] = info.credentials;
-    Ok((info.parent, user))
+    told(ask(pidfd, PID | CREDS)?.parent_and_user())
 }
 
 /// The real user of a process that was not reaped.
@@ -96,18 +118,17 @@ pub(super) fn parent_and_user(pidfd: BorrowedFd<'_>) -> io::Result<(u32, u32)> {
 ///
 /// Those of [`parent`].
 pub(super) fn real_user(pidfd: BorrowedFd<'_>) -> io::Result<u32> {
-    let info = ask(pidfd, CREDS)?;
-    if info.mask & CREDS == 0 {
-        return Err(Errno::SRCH.into());
-    }
-    let [user, ..] = info.credentials;
-    Ok(user)
+    told(ask(pidfd, CREDS)?.real_user())
 }
 
 /// The number that names the cgroup of version 2 of a process, if there is one.
 pub(super) fn cgroup(pidfd: BorrowedFd<'_>) -> Option<u64> {
-    let info = ask(pidfd, CGROUP).ok()?;
-    (info.mask & CGROUP != 0).then_some(info.cgroup_id)
+    ask(pidfd, CGROUP).ok()?.cgroup()
+}
+
+/// What is not told of a process: it was reaped.
+fn told<T>(answer: Option<T>) -> io::Result<T> {
+    answer.ok_or_else(|| Errno::SRCH.into())
 }
 
 fn ask(pidfd: BorrowedFd<'_>, mask: u64) -> io::Result<PidfdInfo> {

@@ -24,6 +24,8 @@ mod ancestry;
 mod cgroup;
 mod facilities;
 mod foster;
+#[cfg(fuzzing)]
+pub(crate) mod fuzz;
 mod info;
 mod launch;
 mod look;

@@ -139,9 +139,10 @@ pub(super) fn parse_unified_mounts(mounts: &[u8]) -> Vec<UnifiedMount> {
             return None;
         }
         let mut fields = place.split(' ').skip(3);
+        let mut path = || fields.next().filter(|path| path.starts_with('/'));
         Some(UnifiedMount {
-            root: fields.next()?.into(),
-            point: fields.next()?.into(),
+            root: path()?.into(),
+            point: path()?.into(),
         })
     };
     mounts
@@ -166,6 +167,11 @@ pub(super) fn parse_keyed(text: &[u8], key: &str) -> Option<u64> {
         let (name, value) = line.split_once(' ')?;
         (name == key).then(|| value.trim().parse().ok())?
     })
+}
+
+/// Parses a file of one number, as `memory.peak` is.
+pub(super) fn parse_number(text: &[u8]) -> Option<u64> {
+    std::str::from_utf8(text).ok()?.trim().parse().ok()
 }
 
 /// Splits a list whose items each end with a NUL. An item may be empty, and so may the list. A program that wrote over its
@@ -250,7 +256,8 @@ mod tests {
         let mounts = b"30 23 0:26 / /sys/fs/cgroup rw shared:9 - cgroup2 cgroup2 rw\n\
             41 31 0:38 /a /mnt rw,relatime - cgroup2 none rw\n\
             42 31 0:38 / /x\\040y rw - cgroup2 none rw\n\
-            43 31 0:39 / /y rw - cgroup cgroup rw,memory\n";
+            43 31 0:39 / /y rw - cgroup cgroup rw,memory\n\
+            44 31 0:38 a /z rw - cgroup2 none rw\n";
         let mount = |root: &str, point: &str| UnifiedMount {
             root: root.into(),
             point: point.into(),
@@ -267,6 +274,8 @@ mod tests {
         assert_eq!(parse_keyed(events, "frozen"), Some(0));
         assert_eq!(parse_keyed(events, "oom"), None);
         assert_eq!(parse_keyed(b"populated x\n", "populated"), None);
+        assert_eq!(parse_number(b"1048576\n"), Some(1 << 20));
+        assert_eq!(parse_number(b"max\n"), None);
     }
 
     #[test]

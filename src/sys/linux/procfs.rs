@@ -257,7 +257,7 @@ fn age(stat: Stat) -> Duration {
     since_boot.saturating_sub(since_boot_of(stat.start_ticks, ticks_per_second()))
 }
 
-fn since_boot_of(ticks: u64, per_second: u64) -> Duration {
+pub(super) fn since_boot_of(ticks: u64, per_second: u64) -> Duration {
     let rest = (ticks % per_second) * 1_000_000_000 / per_second;
     Duration::from_secs(ticks / per_second).saturating_add(Duration::from_nanos(rest))
 }

@@ -370,7 +370,8 @@ fn is_no_such(error: &io::Error) -> bool {
     )
 }
 
-fn pid_of(name: &[u8]) -> Option<u32> {
+/// The number that a directory of `/proc` has for its name, if it is that of a process or a thread.
+pub(super) fn pid_of(name: &[u8]) -> Option<u32> {
     let first = name.first()?;
     if !first.is_ascii_digit() {
         return None;

@@ -107,7 +107,7 @@ fn time([seconds, micros]: [libc::c_long; 2]) -> Duration {
 }
 
 /// The status in `si_code` and `si_status`.
-fn status_of_code(code: libc::c_int, value: libc::c_int) -> Status {
+pub(super) fn status_of_code(code: libc::c_int, value: libc::c_int) -> Status {
     match code {
         libc::CLD_EXITED => Status::Code(value),
         libc::CLD_KILLED | libc::CLD_DUMPED => Status::Signal {

@@ -12,7 +12,7 @@ use rustix::fs::{AtFlags, Mode, OFlags, Stat, fstat, openat, unlinkat};
 use rustix::io::Errno;
 
 use super::place::subdirectories;
-use crate::sys::linux::parse::{parse_cgroup_list, parse_keyed};
+use crate::sys::linux::parse::{parse_cgroup_list, parse_keyed, parse_number};
 use crate::sys::vocabulary::LeafName;
 
 /// Above the size of any list of pids and any file of statistics here.
@@ -234,11 +234,10 @@ impl Leaf {
     /// What has been used in it until now.
     pub(crate) fn usage(&self) -> LeafUsage {
         let value = |file, key| parse_keyed(&read(self.directory.as_fd(), file).ok()?, key);
-        let peak = read(self.directory.as_fd(), "memory.peak").ok();
+        let peak = read(self.directory.as_fd(), "memory.peak");
         LeafUsage {
             cpu: Duration::from_micros(value("cpu.stat", "usage_usec").unwrap_or(0)),
-            peak_memory_bytes: peak
-                .and_then(|text| String::from_utf8(text).ok()?.trim().parse().ok()),
+            peak_memory_bytes: peak.ok().and_then(|text| parse_number(&text)),
             oom_kills: value("memory.events", "oom_kill"),
         }
     }

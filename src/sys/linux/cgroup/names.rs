@@ -19,7 +19,7 @@ const PREFIX: &str = "procession-";
 const LONGEST: usize = 255;
 
 impl LeafName {
-    pub(super) fn new(
+    pub(in crate::sys::linux) fn new(
         (owner, owner_name): (&OwnerIdentity, &str),
         registry: u64,
         (life, session): (Life, SessionId),

@@ -183,7 +183,7 @@ fn own_cgroup() -> Result<PathBuf, String> {
         |file: &str| std::fs::read(file).map_err(|error| format!("cannot read {file}: {error}"));
     let own = parse_own_cgroup(&read("/proc/self/cgroup")?)
         .ok_or("this program is in no cgroup of version 2")?;
-    let mounts = Mounts(parse_unified_mounts(&read("/proc/self/mountinfo")?));
+    let mounts = Mounts::parse(&read("/proc/self/mountinfo")?);
     if mounts.0.is_empty() {
         return Err("no cgroup hierarchy of version 2 is mounted".to_owned());
     }
@@ -202,12 +202,22 @@ pub(in crate::sys::linux) struct Mounts(Vec<UnifiedMount>);
 impl Mounts {
     /// As of now; none where that cannot be read.
     pub(in crate::sys::linux) fn read() -> Self {
-        let mounts = std::fs::read("/proc/self/mountinfo").unwrap_or_default();
-        Self(parse_unified_mounts(&mounts))
+        Self::parse(&std::fs::read("/proc/self/mountinfo").unwrap_or_default())
+    }
+
+    /// From a `/proc/PID/mountinfo`.
+    pub(in crate::sys::linux) fn parse(mountinfo: &[u8]) -> Self {
+        Self(parse_unified_mounts(mountinfo))
     }
 
     /// Where a cgroup is, from how the kernel calls it.
     fn path_of(&self, cgroup: &Path) -> Option<PathBuf> {
+        let (mount, below) = self.mount_of(cgroup)?;
+        Some(mount.point.join(below))
+    }
+
+    /// The mount that shows a cgroup, and where it is below that.
+    fn mount_of<'a>(&self, cgroup: &'a Path) -> Option<(&UnifiedMount, &'a Path)> {
         // Both are seen from our cgroup namespace. What is above its root begins with "..", and cannot be had.
         let is_above = |part| matches!(part, Component::ParentDir);
         if cgroup.components().any(is_above) {
@@ -215,21 +225,25 @@ impl Mounts {
         }
         self.0.iter().find_map(|mount| {
             let below = cgroup.strip_prefix(&mount.root).ok()?;
-            Some(mount.point.join(below))
+            Some((mount, below))
         })
     }
 
     /// The leaves that a process is in, outermost first, from its `/proc/PID/cgroup`.
     pub(in crate::sys::linux) fn leaves(&self, cgroup: &[u8]) -> Vec<NamedLeaf> {
-        let Some(path) = parse_own_cgroup(cgroup).and_then(|cgroup| self.path_of(&cgroup)) else {
+        let cgroup = parse_own_cgroup(cgroup);
+        let Some((mount, below)) = cgroup.as_deref().and_then(|path| self.mount_of(path)) else {
             return Vec::new();
         };
+        let path = mount.point.join(below);
         let named = |path: &Path| {
             let name = LeafName::parse(path.file_name()?.as_bytes())?;
             let path = path.to_owned();
             Some(NamedLeaf { name, path })
         };
-        let mut leaves: Vec<_> = path.ancestors().filter_map(named).collect();
+        // Above the point are directories of anybody, whatever they are called.
+        let cgroups = path.ancestors().take_while(|above| *above != mount.point);
+        let mut leaves: Vec<_> = cgroups.filter_map(named).collect();
         leaves.reverse();
         leaves
     }
@@ -310,5 +324,37 @@ impl Cgroups {
             .0
             .iter()
             .any(|door| is_writable_by(door, user, groups))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAF: &str = "procession-12-34-56-78-00000000000000ff-9-7-x";
+
+    fn leaves(point: &str, cgroup: &str) -> Vec<PathBuf> {
+        let mount = format!("30 23 0:26 / {point} rw shared:9 - cgroup2 cgroup2 rw\n");
+        let leaves = Mounts::parse(mount.as_bytes()).leaves(format!("0::{cgroup}\n").as_bytes());
+        leaves.into_iter().map(|leaf| leaf.path).collect()
+    }
+
+    #[test]
+    fn a_process_is_in_every_leaf_on_its_way_outermost_first() {
+        let cgroup = format!("/a/{LEAF}/b/{LEAF}/c");
+        let outer = PathBuf::from(format!("/sys/fs/cgroup/a/{LEAF}"));
+        let inner = outer.join("b").join(LEAF);
+        assert_eq!(leaves("/sys/fs/cgroup", &cgroup), [outer, inner]);
+        assert_eq!(leaves("/sys/fs/cgroup", &format!("/../{LEAF}")).len(), 0);
+    }
+
+    /// A hierarchy can be mounted anywhere.
+    #[test]
+    fn what_is_called_like_a_leaf_and_is_no_cgroup_holds_nobody() {
+        let point = format!("/mnt/{LEAF}");
+        assert_eq!(leaves(&point, "/a").len(), 0);
+        assert_eq!(leaves(&point, "/").len(), 0);
+        let inside = Path::new(&point).join(LEAF);
+        assert_eq!(leaves(&point, &format!("/{LEAF}")), [inside]);
     }
 }
