@@ -290,6 +290,10 @@ pub(crate) struct Offspring {
     /// By what those who come from it name it.
     pub(crate) id: u64,
     pub(crate) parent: u64,
+    /// Another one with each program that it executes; `None` where that is not told.
+    pub(crate) incarnation: Option<u64>,
+    /// That of whoever has forked it, when it did: whatever it tells of its parent by now. `None` where that is not told.
+    pub(crate) born_of: Option<u64>,
 }
 
 /// Where a process comes from.

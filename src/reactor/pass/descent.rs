@@ -20,6 +20,8 @@ pub(super) struct Descent {
     by_pid: HashMap<u32, u64>,
     /// As it was told first: a later answer can be about a parent that has only taken it in.
     by_id: HashMap<u64, u64>,
+    /// Who was who, under each program of those that were met.
+    incarnations: HashMap<u64, u64>,
     /// On the clock of the starts: who was there at that moment is among them.
     read_at: u64,
 }
@@ -29,11 +31,20 @@ impl Descent {
     /// remains true.
     fn renew(&mut self, all: &[Offspring], read_at: u64, ids_last: bool) {
         self.by_pid.clear();
+        let there = || all.iter().map(|one| one.id).collect::<HashSet<u64>>();
         if !ids_last {
             self.by_id.clear();
         } else if self.by_id.len() > REMEMBERED {
-            let there: HashSet<u64> = all.iter().map(|one| one.id).collect();
+            let there = there();
             self.by_id.retain(|id, _| there.contains(id));
+        }
+        if self.incarnations.len() > REMEMBERED {
+            let there = there();
+            self.incarnations.retain(|_, id| there.contains(id));
+        }
+        // All of them first: who has forked one may come after it.
+        for one in all {
+            self.meet(one);
         }
         for &one in all {
             self.learn(one);
@@ -41,9 +52,26 @@ impl Descent {
         self.read_at = read_at;
     }
 
+    fn meet(&mut self, one: &Offspring) {
+        if let Some(incarnation) = one.incarnation {
+            self.incarnations.insert(incarnation, one.id);
+        }
+    }
+
     /// Says whom it comes from, as far as was ever told.
     fn learn(&mut self, one: Offspring) -> u64 {
-        let parent = *self.by_id.entry(one.id).or_insert(one.parent);
+        self.meet(&one);
+        let forebear = one
+            .born_of
+            .and_then(|born_of| self.incarnations.get(&born_of));
+        let parent = match forebear {
+            // Nothing changes that, and it is known who it was.
+            Some(&forebear) => {
+                self.by_id.insert(one.id, forebear);
+                forebear
+            }
+            None => *self.by_id.entry(one.id).or_insert(one.parent),
+        };
         self.by_pid.insert(one.pid, parent);
         parent
     }
@@ -195,6 +223,8 @@ mod tests {
             pid,
             id: u64::from(pid) + 1000,
             parent,
+            incarnation: None,
+            born_of: None,
         }
     }
 
@@ -242,9 +272,8 @@ mod tests {
     #[test]
     fn who_comes_from_itself_ends_the_chain() {
         let itself = read(&[Offspring {
-            pid: 7,
             id: 7,
-            parent: 7,
+            ..born(7, 7)
         }]);
         assert_eq!(itself.nearest(7, |_| None::<char>), None);
         assert_eq!(itself.nearest(7, Some), Some(7));
@@ -280,13 +309,41 @@ mod tests {
         assert_eq!(descent.by_pid[&4], 1);
     }
 
+    /// Orphaned, it has executed another program before anybody looked; whoever has forked it is there, if only as a zombie.
+    #[test]
+    fn an_orphan_that_names_launchd_is_the_child_of_whoever_has_forked_it() {
+        let orphan = Offspring {
+            incarnation: Some(31),
+            born_of: Some(20),
+            ..born(3, 1)
+        };
+        let forebear = Offspring {
+            incarnation: Some(20),
+            ..born(2, 1001)
+        };
+        assert_eq!(read(&[orphan]).by_pid[&3], 1);
+        assert_eq!(read(&[orphan, forebear]).by_pid[&3], 1002);
+        // It executes something itself, and is still who it was; and then it is gone.
+        let mut descent = read(&[forebear]);
+        let later = Offspring {
+            incarnation: Some(40),
+            ..forebear
+        };
+        descent.renew(&[later], 200, true);
+        descent.renew(&[orphan], 300, true);
+        assert_eq!(descent.by_pid[&3], 1002);
+        // What was told before it was known who that was does not count.
+        let mut descent = read(&[orphan]);
+        descent.renew(&[forebear, orphan], 200, true);
+        assert_eq!(descent.by_pid[&3], 1002);
+    }
+
     #[test]
     fn names_that_return_are_forgotten_with_their_list() {
         let mut descent = Descent::default();
         let of = |of| Offspring {
-            pid: 9,
             id: 9,
-            parent: of,
+            ..born(9, of)
         };
         descent.renew(&[of(7)], 100, false);
         descent.renew(&[of(8)], 200, false);

@@ -8,7 +8,7 @@ use std::io;
 use rustix::process::Pid;
 
 use super::identity::{Among, unique_identifiers};
-use super::told::is_whole;
+use super::told::{incarnation, is_whole};
 use crate::sys::unix::to_pid;
 use crate::sys::vocabulary::{Listed, Newest, Offspring, YOUNGEST};
 
@@ -83,6 +83,8 @@ pub(in crate::sys) fn origin(pid: u32) -> Option<Offspring> {
         pid,
         id: found.unique_id,
         parent: found.parent_unique_id,
+        incarnation: incarnation(found.version),
+        born_of: incarnation(found.parent_version),
     })
 }
 

@@ -17,7 +17,9 @@
 //! The unique id is a counter of the kernel's: it is never given twice in one boot, and stays with a process over exec.
 //! Each process also tells the unique id of the one that has forked it, which a later parent does not change. An exec does,
 //! in newer kernels (those of about macOS 12 did not): it makes the process anew, which tells the parent that it had at that
-//! moment from then on. So who is orphaned first and executes another program afterwards tells that it comes from launchd.
+//! moment from then on. So who is orphaned first and executes another program afterwards tells that it comes from launchd. The
+//! newest tell besides which *version* of a process has forked it, and that stays: each program of a process has another. It says
+//! who that was if that one was met under this version.
 
 mod identity;
 mod list;

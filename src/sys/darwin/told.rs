@@ -11,6 +11,12 @@ pub(super) fn is_whole(count: usize, room: usize, before: usize, after: usize) -
     count < room && count < before && count < after
 }
 
+/// A version as a name: none is 0.
+pub(super) fn incarnation(version: i32) -> Option<u64> {
+    let name = u32::from_ne_bytes(version.to_ne_bytes());
+    Some(u64::from(name)).filter(|name| *name != 0)
+}
+
 /// Two ids of a process: the one that it keeps, and one that is new with each program. 0 where the latter is not told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Incarnation {
@@ -50,6 +56,14 @@ mod tests {
         assert!(!is_whole(584, 584, 600, 600));
         assert!(!is_whole(520, 584, 520, 560));
         assert!(!is_whole(520, 584, 540, 520));
+    }
+
+    #[test]
+    fn every_version_but_0_is_a_name() {
+        assert_eq!(incarnation(0), None);
+        assert_eq!(incarnation(7), Some(7));
+        // The kernel's counter has come halfway round.
+        assert_eq!(incarnation(-1), Some(u64::from(u32::MAX)));
     }
 
     #[test]

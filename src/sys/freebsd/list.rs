@@ -60,6 +60,8 @@ pub(in crate::sys) fn offspring(into: &mut Vec<Offspring>) -> io::Result<()> {
             pid,
             id: pid.into(),
             parent: u64::try_from(one.ki_ppid).ok()?,
+            incarnation: None,
+            born_of: None,
         })
     }));
     Ok(())

@@ -92,6 +92,8 @@ pub(in crate::sys) fn kindred(into: &mut Vec<Offspring>) -> io::Result<()> {
         pid: one.pid,
         id: one.pid.into(),
         parent: one.of.into(),
+        incarnation: None,
+        born_of: None,
     }));
     Ok(())
 }
