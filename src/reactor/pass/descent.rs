@@ -104,6 +104,7 @@ impl Round<'_> {
             Ancestry::OfOurChildren => self.scene.orphanage.is_some(),
         };
         if !is_kept {
+            self.remembered.descent = None;
             return;
         }
         let read_at = sys::ticks_since_boot();
