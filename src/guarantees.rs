@@ -47,6 +47,7 @@
 //! * `tests/survivors.rs`: `survivors_of_an_ended_session_are_killed_and_reported_again`,
 //!   `one_member_of_a_group_under_another_user_lowers_what_is_claimed`
 //! * `tests/waiting.rs`: `waiters_for_a_survivor_are_told_of_the_shutdown`
+//! * `tests/linux/torture/mod.rs`: `whatever_is_done_at_random_the_model_holds`
 //! * `src/machine/tests/explorer.rs`: `descendants_that_hide_fork_and_are_met_or_missed`,
 //!   `descendants_in_cgroups_that_they_leave_or_do_not`, `orphans_that_come_to_a_subreaper`,
 //!   `survivors_that_linger_while_their_number_lives_again`
@@ -86,6 +87,8 @@
 //!   `exits_are_told_under_sa_nocldwait`
 //! * `tests/identity.rs`: `a_zombie_that_is_adopted_has_its_exit_told`
 //! * `tests/tree_subreaper.rs`: `statuses_are_told_while_every_child_is_waited_for`
+//! * `tests/linux/torture/mod.rs`: `whatever_is_done_at_random_the_model_holds`,
+//!   `an_exit_that_is_not_told_is_found`, `an_exit_that_is_told_twice_is_found`
 //! * `src/machine/tests/explorer.rs`: `strangers_tracers_and_stolen_statuses`
 //!
 //! # 5. One grace, and it is kept
@@ -148,6 +151,8 @@
 //!   `every_call_of_a_launch_that_is_refused_leaves_nothing`
 //! * `tests/linux/cgroup_directories.rs`: `a_failed_spawn_leaves_no_cgroup`
 //! * `tests/ledger.rs`: `a_spawn_that_fails_is_cancelled`
+//! * `tests/linux/torture/mod.rs`: `whatever_is_done_at_random_the_model_holds`,
+//!   `a_descriptor_that_is_left_open_is_found`
 //!
 //! # 10. The host's process stays the host's
 //!

@@ -59,6 +59,8 @@ pub(crate) struct Test {
     needs: Option<Capability>,
     /// It reads what `/proc` shows of other users' processes.
     looks_at_others: bool,
+    /// After how long it is taken for hung, if nothing else is said.
+    watchdog: Duration,
 }
 
 impl Test {
@@ -71,6 +73,7 @@ impl Test {
             system: None,
             needs: None,
             looks_at_others: false,
+            watchdog: WATCHDOG,
         }
     }
 
@@ -92,6 +95,12 @@ impl Test {
     /// It is to fail, and to be seen to fail.
     pub(crate) fn is_to_fail(mut self) -> Self {
         self.hidden = true;
+        self
+    }
+
+    /// It may take that much longer than others.
+    pub(crate) fn takes_longer_by(mut self, time: Duration) -> Self {
+        self.watchdog += time;
         self
     }
 
@@ -269,7 +278,7 @@ fn watch(test: Test) -> Result<Completion, Failed> {
     let limit = std::env::var("PROCESSION_WATCHDOG_SECONDS")
         .ok()
         .and_then(|text| text.parse().ok());
-    let limit = limit.map_or(WATCHDOG, Duration::from_secs);
+    let limit = limit.map_or(test.watchdog, Duration::from_secs);
     let mut wrong = String::new();
     if !pinned.dies_within(limit) {
         let _ = write!(

@@ -18,6 +18,8 @@
 //! | --- | --- |
 //! | `PROCESSION_RACE_SECONDS` | how long each race test hunts; 1 |
 //! | `PROCESSION_WATCHDOG_SECONDS` | after how long a test is taken for hung, and ended; 60 |
+//! | `PROCESSION_TORTURE_SECONDS` | how long the torture takes, at least; 5 |
+//! | `PROCESSION_TORTURE_SEED` | what it does, a number; another one each time |
 //! | `PROCESSION_CROWD` | how many processes exit at once; 1,000 |
 //! | `PROCESSION_OLDER_KERNEL` | what every test is to see: a kernel of `5.4`, `5.14`, `6.9`, `6.13` or `6.15`, a system with `no-cgroup`, |
 //! | | one with `hidepid`, or an old `sandbox`; see `platform/older.rs` |
@@ -50,7 +52,7 @@ pub(crate) mod tree;
 pub(crate) mod victim;
 mod wait;
 
-pub(crate) use self::harness::{HIDDEN_TOO, Role, TOKEN, Test, builder, main};
+pub(crate) use self::harness::{HIDDEN_TOO, Role, TOKEN, Test, builder, main, settle};
 pub(crate) use self::pipes::{Crowd, Lines, controlled, host, pipe, role, sleeper, start};
 pub(crate) use self::platform::world::{
     carries_environment, children, descriptors, is_our_child, numbers_in, own_signals, state,
