@@ -122,3 +122,28 @@ fn rungs_past_the_kill_are_skipped() {
         }
     );
 }
+
+/// It is what a host is shown of an end.
+#[test]
+fn the_rung_in_force_is_the_last_one_taken_and_before_that_the_first() {
+    let now = start();
+    let policy = StopPolicy::new().wait(SECOND).signal(Signal::TERM, SECOND);
+    let mut ladder = Ladder::new(&policy, now);
+    assert_eq!(
+        (ladder.current(), ladder.current_or_first()),
+        (None, Rung::Wait)
+    );
+    for (after, rung) in [
+        (0, Rung::Wait),
+        (1, Rung::Signal(Signal::TERM)),
+        (2, Rung::Kill),
+    ] {
+        let _ = ladder.take_due(now + after * SECOND);
+        assert_eq!(ladder.current(), Some(rung));
+        assert_eq!(ladder.current_or_first(), rung);
+    }
+    assert_eq!(
+        Ladder::new(&StopPolicy::immediate(), now).current_or_first(),
+        Rung::Kill
+    );
+}
