@@ -8,6 +8,9 @@
 //! said before that they are members, by pidfds of the test's own; every process has one exit, which is told once, and is
 //! one that it can have had; descriptors, threads, children and slots come back to what they were, exactly; and the
 //! second half of a run leaves no more memory in use than the first.
+//!
+//! What is not in it yet: programs with descendants under Subreaper, without descriptors, and where their spawn may race
+//! an end.
 
 mod chance;
 mod diary;

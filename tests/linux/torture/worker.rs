@@ -178,9 +178,12 @@ impl<'a> Worker<'a> {
         // Whoever has a handle sees it end when it was not waited for yet.
         let over = matches!(kind, ErrorKind::SessionEnding | ErrorKind::SessionEnded);
         let failed = matches!(kind, ErrorKind::SpawnFailed | ErrorKind::System);
-        failed && world.few_descriptors
+        let others = is_shared(number) || life.is_some_and(Life::ends);
+        // std's command is moved into a cgroup that its end may have removed meanwhile (ENODEV).
+        let removed = world.tier == Containment::Cgroup && others;
+        failed && (world.few_descriptors || removed)
             || full && (world.slots.is_some() || life.is_some_and(|life| life.most.is_some()))
-            || over && (is_shared(number) || life.is_some_and(Life::ends))
+            || over && others
     }
 
     #[track_caller]
@@ -215,12 +218,14 @@ impl<'a> Worker<'a> {
 
     fn any_kind(&mut self, number: u64) -> Kind {
         let world = &self.scene.model.world;
-        // Nobody answers for what comes of descendants where it ends by itself; nor, where they may be let live, when
-        // somebody else ends it before they have said who they are.
-        let limited = self.lives.get(&number).is_some_and(|life| life.limited);
-        let covers = world.covers_descendants() && !world.few_descriptors;
-        // Under Subreaper a daemon has been seen to outlive all sessions, and why is not known yet.
-        let alone = limited || is_shared(number) && !covers || world.tier == Containment::Subreaper;
+        // A spawn that fails or is refused after its program has begun to fork hands out nobody who could be looked at: none
+        // may come to that. Under Subreaper a daemon has been seen to outlive all sessions, and why is not known.
+        let ends = self.lives.get(&number).is_some_and(Life::ends);
+        let covers = world.covers_descendants();
+        let alone = ends
+            || is_shared(number)
+            || world.few_descriptors
+            || world.tier == Containment::Subreaper;
         match self.chance.below(40) {
             0..12 => Kind::Exits(u8::try_from(self.chance.below(251)).expect("it fits")),
             12..20 => Kind::Obedient,
@@ -228,11 +233,7 @@ impl<'a> Worker<'a> {
             27..32 => Kind::Reader,
             32..35 if !alone => Kind::Daemon,
             35..39 if !alone => Kind::Scatterer,
-            39.. if !alone
-                && covers
-                && !is_shared(number)
-                && !self.scene.comet.swap(true, Ordering::SeqCst) =>
-            {
+            39.. if !alone && covers && !self.scene.comet.swap(true, Ordering::SeqCst) => {
                 Kind::Comet
             }
             _ => Kind::Obedient,
