@@ -104,9 +104,10 @@ impl Known {
                 self.process
             );
         }
+        // What another thread starts holds everything until its exec: that is waited for, and no comet lives so long after.
         if let Some(output) = &mut held.output {
             assert!(
-                is_abandoned(output, ms(0)),
+                is_abandoned(output, ms(5000)),
                 "{why}, and a descendant of {:?} lives: {:?}",
                 self.kind,
                 self.process
