@@ -116,7 +116,8 @@
 //! * `tests/racing.rs`: `a_spawn_that_races_an_end_is_refused_or_ended_with_the_rest`,
 //!   `spawns_that_race_a_shutdown_leave_nothing`, `a_spawn_still_in_flight_past_the_deadline_is_reported`
 //! * `tests/launching_races.rs`: `a_launch_that_hangs_before_exec_is_ended_with_its_session`,
-//!   `launches_that_race_an_end_are_refused_or_ended_with_the_rest`
+//!   `launches_that_race_an_end_are_refused_or_ended_with_the_rest`,
+//!   `what_a_launch_that_an_end_overtakes_has_started_is_ended`
 //! * `src/machine/tests/explorer.rs`: `a_spawn_in_flight_and_a_number_that_lives_again`
 //!
 //! # 7. Nothing runs between two exits

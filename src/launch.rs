@@ -81,10 +81,6 @@ pub enum Failure {
     },
     /// The session's end began before the start.
     Doomed,
-    /// The session's end began during the start. The process has been killed, is dead or about to be, and is still to be
-    /// waited for.
-    #[expect(private_interfaces, reason = "the trait is sealed")]
-    Killed(Pin),
 }
 
 impl Failure {

@@ -73,8 +73,7 @@ pub(crate) fn spawn(
         setup.limit_mark = None;
         launched = command.launch(&setup);
     }
-    let launched = launched
-        .map_err(|failure| about(launch_error(shared, failure, own_group), command.program()))?;
+    let launched = launched.map_err(|failure| about(launch_error(failure), command.program()))?;
     let facts = Facts {
         pid: match &launched {
             Launched::Std(child) => child.id(),
@@ -147,7 +146,8 @@ fn hold(shared: &Shared, mut child: Child, setup: &Setup<'_>) -> Result<Held> {
                 drop(sys::mark_limit(pin.pid(), mark));
             }
             if let Some(Err(error)) = setup.leaf.map(|leaf| leaf.admit(pin.pid())) {
-                if !sys::is_gone(&error) {
+                // Its cgroup is gone where its session is being ended: it is ended with the rest.
+                if !sys::is_gone(&error) && !setup.spawning.is_doomed() {
                     clear_away(&pin, setup.own_group, &shared.facilities);
                     return Err(Error::new(ErrorKind::SpawnFailed, "spawn")
                         .with_detail(
@@ -200,7 +200,7 @@ fn is_refused_limit<T>(launched: &std::result::Result<T, Failure>) -> bool {
         Err(Failure::System { step, error }) => {
             step.is_some() && error.kind() == io::ErrorKind::PermissionDenied
         }
-        Ok(_) | Err(Failure::Refused(_) | Failure::Doomed | Failure::Killed(_)) => false,
+        Ok(_) | Err(Failure::Refused(_) | Failure::Doomed) => false,
     }
 }
 
@@ -256,9 +256,8 @@ fn token(shared: &Shared, spawning: &Spawning, own_group: bool) -> Option<Token>
 }
 
 /// What a launch that did not come about is to the caller. Nothing of it is left then.
-fn launch_error(shared: &Shared, failure: Failure, own_group: bool) -> Error {
+fn launch_error(failure: Failure) -> Error {
     const OPERATION: &str = "spawn";
-    let ending = || Error::new(ErrorKind::SessionEnding, OPERATION);
     match failure {
         Failure::Refused(why) => Error::new(ErrorKind::InvalidInput, OPERATION).with_detail(why),
         Failure::System { step, error } => {
@@ -281,11 +280,7 @@ fn launch_error(shared: &Shared, failure: Failure, own_group: bool) -> Error {
                 None => failed,
             }
         }
-        Failure::Doomed => ending(),
-        Failure::Killed(pin) => {
-            clear_away(&pin, own_group, &shared.facilities);
-            ending().with_detail("its end began while the process was being started")
-        }
+        Failure::Doomed => Error::new(ErrorKind::SessionEnding, OPERATION),
     }
 }
 

@@ -3,10 +3,12 @@
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
+use rustix::io::Errno;
+
 use super::builder::Command;
 use crate::containment::Containment;
 use crate::launch::{Failure, Launch, Launched, Outlets, Setup, sealed};
-use crate::sys::{self, Born, Fault, Orders, Step, Unborn};
+use crate::sys::{self, Fault, Orders, Pin, Step, Unborn};
 
 impl Launch for Command {}
 
@@ -51,7 +53,9 @@ impl sealed::Sealed for Command {
         drop(expected);
         setup.cradles.give_back(unborn);
         match born? {
-            Ok(Born { pin, doomed: false }) => Ok(Launched::Native {
+            // Killed by the end of its session, perhaps: then it is a member of that, since nobody knows what it has started
+            // before.
+            Ok(pin) => Ok(Launched::Native {
                 pin,
                 pipes: Outlets {
                     stdin: ends.stdin,
@@ -59,7 +63,10 @@ impl sealed::Sealed for Command {
                     stderr: ends.stderr,
                 },
             }),
-            Ok(Born { pin, doomed: true }) => Err(Failure::Killed(pin)),
+            Err(Fault {
+                step: Step::Clone,
+                error,
+            }) if Errno::from_io_error(&error) == Some(Errno::CANCELED) => Err(Failure::Doomed),
             Err(Fault { step, error }) => Err(match (step, directory.flatten()) {
                 (Step::Directory, Some(directory)) => {
                     Failure::at(format!("{step} to {directory:?}"), error)
@@ -75,7 +82,7 @@ fn carry_out(
     orders: Orders,
     unborn: &Arc<Unborn>,
     setup: &Setup<'_>,
-) -> Result<Result<Born, Fault>, Failure> {
+) -> Result<Result<Pin, Fault>, Failure> {
     let facilities = setup.facilities;
     if orders.parent_death_signal.is_none() {
         return Ok(sys::launch(&orders, unborn, &facilities));

@@ -239,6 +239,12 @@ impl Spawning {
         self.reservation.containment
     }
 
+    /// Whether the session was closed in the meantime.
+    pub(crate) fn is_doomed(&self) -> bool {
+        let inner = self.gate.lock();
+        inner.gate.is_doomed(self.session, self.reservation.life)
+    }
+
     /// Says that its launch begins, and how it can be ended until the returned value is dropped. `None`: the session was
     /// closed in the meantime.
     pub(crate) fn expect(&self, unborn: Arc<Unborn>) -> Option<Expected<'_>> {

@@ -33,14 +33,6 @@ use crate::sys::unix::{kill_unpinned, to_pid};
 /// The highest signal that a mask of ours tells of.
 const LAST_SIGNAL: c_int = 64;
 
-/// A child that became a program.
-#[derive(Debug)]
-pub(crate) struct Born {
-    pub(crate) pin: Pin,
-    /// Its launch was [doomed](Unborn::doom): SIGKILL is on its way, or was there.
-    pub(crate) doomed: bool,
-}
-
 /// A launch under way. It can be doomed, which is heeded before it begins and when it is over: while it lasts nobody knows
 /// the child's number. A launch that hangs, as on a file system whose server is gone, is not ended thereby.
 #[derive(Debug)]
@@ -85,7 +77,7 @@ pub(crate) fn launch(
     orders: &Orders,
     unborn: &Unborn,
     _facilities: &Facilities,
-) -> Result<Born, Fault> {
+) -> Result<Pin, Fault> {
     refuse(orders)?;
     let at = |step| move |error| Fault { step, error };
     // Before there is a child: where there is no descriptor for it there is to be no child either.
@@ -104,11 +96,10 @@ pub(crate) fn launch(
             error,
         }
     })?;
-    let doomed = unborn.doomed.load(Ordering::SeqCst);
-    if doomed {
+    if unborn.doomed.load(Ordering::SeqCst) {
         kill_unpinned(number, leads_group(orders.grouping));
     }
-    Ok(Born { pin, doomed })
+    Ok(pin)
 }
 
 fn leads_group(grouping: Grouping) -> bool {

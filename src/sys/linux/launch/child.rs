@@ -48,11 +48,13 @@ pub(super) extern "C" fn child(script: *mut c_void) -> c_int {
     let script = unsafe { &*script.cast::<Script<'_>>() };
     let report = script.report;
     report.begun.store(true, Ordering::SeqCst);
-    if !report.doomed.load(Ordering::SeqCst) {
-        let (step, errno) = follow(script);
-        report.errno.store(errno, Ordering::SeqCst);
-        report.step.store(code(step), Ordering::SeqCst);
-    }
+    let (step, errno) = if report.doomed.load(Ordering::SeqCst) {
+        (Step::Clone, libc::ECANCELED)
+    } else {
+        follow(script)
+    };
+    report.errno.store(errno, Ordering::SeqCst);
+    report.step.store(code(step), Ordering::SeqCst);
     // SAFETY: ends this process, and with it all use of the memory. Unlike `exit` it runs nothing of the host's.
     unsafe { syscall(libc::SYS_exit_group, 127) };
     127

@@ -18,36 +18,30 @@ use crate::sys::linux::pin::Pin;
 use crate::sys::linux::pin::sleep_on_alone;
 use crate::sys::orders::{Fault, Orders, Step};
 
-/// A child that became a program, or was killed on the way there.
-#[derive(Debug)]
-pub(crate) struct Born {
-    pub(crate) pin: Pin,
-    /// Its launch was [doomed](Unborn::doom): SIGKILL is on its way, or was there.
-    pub(crate) doomed: bool,
-}
-
 /// Starts a process. Sleeps until it has become the program that was ordered, or until that has failed; another thread
 /// can end that by [`Unborn::doom`].
 ///
-/// A child that somebody kills before it is a program cannot be told from a program that dies at once.
+/// A child that somebody kills before it is a program cannot be told from a program that dies at once, and may have started
+/// others before.
 ///
 /// # Errors
 ///
 /// The step that failed, and its errno. Nothing is left: the child was waited for.
+///
+/// `ECANCELED` of the clone: it was doomed before it began, and has done nothing.
 ///
 /// `EMFILE`, `ENFILE` and `EAGAIN` of the clone: there was no child.
 pub(crate) fn launch(
     orders: &Orders,
     unborn: &Unborn,
     facilities: &Facilities,
-) -> Result<Born, Fault> {
+) -> Result<Pin, Fault> {
     let script = Script::new(orders, unborn.report());
     let pid = clone(&script, unborn).map_err(|error| Fault {
         step: Step::Clone,
         error,
     })?;
-    let (pidfd, doomed) = unborn.take();
-    let Some(pidfd) = pidfd else {
+    let Some(pidfd) = unborn.take() else {
         // It is the first to take it, and a clone that succeeds has filled it in.
         return Err(Fault {
             step: Step::Clone,
@@ -57,7 +51,7 @@ pub(crate) fn launch(
     let pin = Pin::born(pidfd, pid, facilities);
     let report = unborn.report();
     let Some(step) = failed(report.step.load(Ordering::SeqCst)) else {
-        return Ok(Born { pin, doomed });
+        return Ok(pin);
     };
     bury(&pin);
     Err(Fault {

@@ -116,7 +116,7 @@ impl Unborn {
     }
 
     /// Ends the launch: if the child has begun it is killed, and if it has not it ends as its first act. Nothing happens
-    /// if the launching thread has it already: that thread asks for it, in [`take`](Self::take).
+    /// if the launching thread has it already: what is done about a process from then on is done by its pin.
     pub(crate) fn doom(&self) {
         let taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
         let report = self.report();
@@ -135,19 +135,17 @@ impl Unborn {
         kill_unborn(pidfd);
     }
 
-    /// Takes the pidfd of a child that the clone has made, and says whether it was doomed before: then it has been
-    /// killed.
-    pub(super) fn take(&self) -> (Option<OwnedFd>, bool) {
+    /// Takes the pidfd of a child that the clone has made.
+    pub(super) fn take(&self) -> Option<OwnedFd> {
         let mut taken = self.taken.lock().unwrap_or_else(PoisonError::into_inner);
-        let doomed = self.report().doomed.load(Ordering::SeqCst);
         let pidfd = self.report().pidfd.load(Ordering::SeqCst);
         if std::mem::replace(&mut *taken, true) || pidfd == NONE {
-            return (None, doomed);
+            return None;
         }
         // SAFETY: the clone has succeeded, as the caller says, so the kernel has given out this descriptor for us alone;
         // that it is taken once was looked at in the line above.
         let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-        (Some(pidfd), doomed)
+        Some(pidfd)
     }
 }
 

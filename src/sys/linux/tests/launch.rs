@@ -47,8 +47,7 @@ fn said_by((orders, mut reader): (Orders, File)) -> String {
     drop(orders);
     let mut said = String::new();
     reader.read_to_string(&mut said).unwrap();
-    assert!(!born.doomed);
-    assert_eq!(ended(&born.pin), Status::Code(0));
+    assert_eq!(ended(&born), Status::Code(0));
     said
 }
 
@@ -71,12 +70,13 @@ fn what_was_doomed_before_it_began_runs_nothing() {
     let (orders, mut reader) = shell("echo it ran");
     let unborn = Unborn::new().unwrap();
     unborn.doom();
-    let born = launch(&orders, &unborn, &facilities()).unwrap();
+    let fault = launch(&orders, &unborn, &facilities()).unwrap_err();
     drop(orders);
     let mut said = String::new();
     reader.read_to_string(&mut said).unwrap();
-    assert_eq!((born.doomed, said.as_str()), (true, ""));
-    ended(&born.pin);
+    assert_eq!(said, "");
+    let errno = fault.error.raw_os_error();
+    assert_eq!((fault.step, errno), (Step::Clone, Some(libc::ECANCELED)));
 }
 
 #[test]
@@ -92,10 +92,9 @@ fn what_is_doomed_after_it_was_handed_over_lives() {
     let born = launch(&orders, &unborn, &facilities()).unwrap();
     drop(orders);
     unborn.doom();
-    assert!(!born.doomed);
-    assert!(!born.pin.is_dead().unwrap());
+    assert!(!born.is_dead().unwrap());
     drop(control);
-    assert_eq!(ended(&born.pin), Status::Code(1));
+    assert_eq!(ended(&born), Status::Code(1));
 }
 
 #[test]
@@ -111,10 +110,10 @@ fn the_pin_of_a_birth_names_the_process_as_one_that_is_opened_does() {
         let facilities = masked(mask);
         let unborn = Unborn::new().unwrap();
         let born = launch(&orders, &unborn, &facilities).unwrap();
-        let opened = Pin::open(born.pin.pid(), &facilities).unwrap();
-        assert_eq!(born.pin.identity(), opened.identity());
-        send_signal(Target::Process(&born.pin), libc::SIGKILL, &facilities).unwrap();
-        ended(&born.pin);
+        let opened = Pin::open(born.pid(), &facilities).unwrap();
+        assert_eq!(born.identity(), opened.identity());
+        send_signal(Target::Process(&born), libc::SIGKILL, &facilities).unwrap();
+        ended(&born);
     }
 }
 
@@ -210,9 +209,8 @@ fn a_launch_that_is_frozen_on_its_way_can_be_ended() {
             assert!(!launching.is_finished());
             unborn.doom();
             let born = launching.join().unwrap().unwrap();
-            assert!(born.doomed);
             assert!(
-                matches!(ended(&born.pin), Status::Signal { signal, .. } if signal.as_raw() == libc::SIGKILL)
+                matches!(ended(&born), Status::Signal { signal, .. } if signal.as_raw() == libc::SIGKILL)
             );
         });
         let mut said = String::new();
@@ -266,8 +264,8 @@ fn a_launch_by_the_oldest_means_with_all_that_can_be_asked_for() {
                 let mut said = String::new();
                 reader.read_to_string(&mut said).unwrap();
                 assert_eq!(said, "0027\n/\n");
-                assert!(sleep_on_alone(&born.pin, None).unwrap());
-                let looked = born.pin.look(Relation::Child, &OLDEST).unwrap();
+                assert!(sleep_on_alone(&born, None).unwrap());
+                let looked = born.look(Relation::Child, &OLDEST).unwrap();
                 assert!(
                     matches!(
                         looked,
@@ -278,7 +276,7 @@ fn a_launch_by_the_oldest_means_with_all_that_can_be_asked_for() {
                     ),
                     "{looked:?}"
                 );
-                assert!(born.pin.reap().unwrap());
+                assert!(born.reap().unwrap());
             }
         }
         unborn.renew();
