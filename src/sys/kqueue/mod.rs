@@ -27,6 +27,13 @@
 //! | the mark in a limit | no: there is no limit to spare |
 //! | a launch that hangs can be ended | no: `posix_spawn` tells the number when it is over |
 //!
+//! # What is not used
+//!
+//! `NOTE_FORK` says that a process has forked, and not whom: descendants are looked for when a session ends, and a wake-up for
+//! each fork until then would find nobody that a pass does not. (`NOTE_TRACK`, which would, xnu has not.) FreeBSD's process
+//! descriptors, and with them `EVFILT_PROCDESC`, come from `pdfork` alone, which knows neither std's children nor
+//! `posix_spawn`.
+//!
 //! # Files
 //!
 //! | file | call |
