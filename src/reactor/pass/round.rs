@@ -278,6 +278,7 @@ impl<'a> Round<'a> {
         let table = self.table;
         let mut found = None;
         let read = || {
+            // ESRCH: it is gone. Whatever else: without an age it is asked once more below, and then not called settled.
             found = table.outline(pid).ok();
             Some(found.as_ref()?.start_ticks)
         };

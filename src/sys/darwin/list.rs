@@ -33,6 +33,7 @@ pub(in crate::sys) fn list(into: &mut Vec<Listed>) -> io::Result<()> {
     let mut pids = Vec::new();
     numbers(ALL, 0, &mut pids)?;
     into.extend(pids.into_iter().map(|pid| {
+        // An error: it is gone since it was listed, and is listed without what tells it from another with its number.
         let number = to_pid(pid).ok();
         let found = number.and_then(|number| unique_identifiers(number, Among::Zombies).ok());
         let instance = found.map(|found| found.unique_id);
