@@ -138,7 +138,8 @@
 //! * `tests/linux/faults.rs`: `sessions_are_ended_without_a_free_descriptor`,
 //!   `sessions_are_ended_while_nothing_can_be_forked`
 //! * `tests/tree_group.rs`: `an_end_without_a_free_descriptor_is_clean_and_claims_less`
-//! * `tests/linux/tree_cgroup.rs`: `an_end_without_a_free_descriptor_is_proven_all_the_same`
+//! * `tests/linux/tree_cgroup.rs`: `an_end_without_a_free_descriptor_is_proven_all_the_same`,
+//!   `of_who_is_outside_nothing_is_claimed_without_a_free_descriptor`
 //!
 //! # 9. A failed spawn leaves nothing
 //!

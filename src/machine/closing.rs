@@ -81,9 +81,10 @@ fn claim(reach: Reach, search: Option<&Search>) -> Strength {
     let means = match (reach, search.around(), search.inside()) {
         (Reach::Leader, _, _) => Means::Leader,
         (Reach::Contained, _, Inside::Removed) => return Strength::Proven(Proof::CgroupEmpty),
+        // Whoever is outside of the cgroup could not be looked for.
+        (_, Established::Nothing | Established::Blind, _) => Means::Leader,
         (Reach::Cgroup | Reach::Contained, _, Inside::Removed | Inside::Empty) => Means::Cgroup,
         (Reach::Cgroup | Reach::Contained, _, Inside::Unknown) => Means::Leader,
-        (_, Established::Nothing | Established::Blind, _) => Means::Leader,
         // Somebody whom no mark names has come to us: it may be one of this session.
         (Reach::Subreaper, Established::Gone, _) if search.unattributed => Means::Group,
         (Reach::Subreaper, Established::Gone, _) => Means::Subreaper,

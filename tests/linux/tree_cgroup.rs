@@ -54,6 +54,9 @@ pub(crate) fn main() -> ExitCode {
             test!(an_end_without_a_free_descriptor_is_proven_all_the_same)
                 .needs_root()
                 .needs_cgroups(),
+            test!(of_who_is_outside_nothing_is_claimed_without_a_free_descriptor)
+                .needs_root()
+                .needs_cgroups(),
             test!(a_session_says_what_its_processes_have_used).needs_cgroups(),
             test!(who_is_spared_is_moved_out_and_lives).needs_cgroups(),
             test!(twenty_sessions_end_at_once_each_with_its_own).needs_cgroups(),
@@ -350,6 +353,29 @@ fn an_end_without_a_free_descriptor_is_proven_all_the_same() {
     let report = clean(report.works());
     tree.assert_gone();
     assert_eq!(report.strength(), &proven(), "\n{report}");
+}
+
+/// Whoever had left was looked for in vain, and the report said the same as if nobody had been seen: the torture found it.
+fn of_who_is_outside_nothing_is_claimed_without_a_free_descriptor() {
+    let registry = contained();
+    let own = own_cgroup();
+    let mut tree = tree(&registry, 1, "leaves_its_cgroup", &[&own.to_string_lossy()]);
+    tree.await_ready();
+    let outside = Pinned::open(tree.number()).expect("it lives");
+    let before = getrlimit(Resource::Nofile);
+    let none = Rlimit {
+        current: Some(0),
+        maximum: before.maximum,
+    };
+    setrlimit(Resource::Nofile, none).expect("a limit may be lowered");
+    let report = registry.end_session_with(1, &StopPolicy::immediate());
+    setrlimit(Resource::Nofile, before).expect("and raised again");
+    let report = clean(report.works());
+    assert!(!outside.is_dead());
+    assert_eq!(report.strength(), &Strength::Observed(Means::Leader), "\n{report}");
+    assert!(!report.covers_descendants());
+    outside.kill();
+    await_abandoned(tree.output.get_mut());
 }
 
 fn a_session_says_what_its_processes_have_used() {
