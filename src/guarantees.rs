@@ -143,12 +143,15 @@
 //!
 //! # 9. A failed spawn leaves nothing
 //!
-//! No zombie, no record, no event, no descriptor, no slot, no cgroup.
+//! No zombie, no record, no event, no descriptor, no slot, no cgroup. One exception: a program of std's command that had
+//! begun before it turned out that it could not be held is killed, and what it has started by then is its session's, which
+//! lives from then on, in its cgroup if it has one, until it is ended.
 //!
 //! * `tests/spawning.rs`: `a_program_that_cannot_be_started_is_named_and_nothing_else_happened`,
 //!   `a_failed_spawn_leaves_no_descriptor`, `a_failed_spawn_holds_no_slot`
 //! * `tests/linux/faults.rs`: `a_spawn_that_runs_out_of_descriptors_at_any_step_leaves_nothing`,
-//!   `a_spawn_that_cannot_fork_leaves_nothing`, `a_spawn_that_cannot_be_watched_leaves_nothing`
+//!   `a_spawn_that_cannot_fork_leaves_nothing`, `a_spawn_that_cannot_be_watched_leaves_nothing`,
+//!   `what_a_program_has_started_whose_spawn_fails_is_ended_with_its_session`
 //! * `tests/linux/launching_faults.rs`: `a_step_that_fails_is_named_and_nothing_is_left`,
 //!   `every_call_of_a_launch_that_is_refused_leaves_nothing`
 //! * `tests/linux/cgroup_directories.rs`: `a_failed_spawn_leaves_no_cgroup`

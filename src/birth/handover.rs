@@ -22,7 +22,7 @@ pub(super) struct Arrival<'a> {
 
 /// Hands over a process that was started here. Nobody waits for the reactor.
 pub(super) fn give_birth(
-    spawning: Spawning,
+    mut spawning: Spawning,
     core: Arc<Core>,
     entry: Entry<'_>,
     arrival: Arrival<'_>,
@@ -39,16 +39,17 @@ pub(super) fn give_birth(
         Some(pin) => shared.watch.add(&pin, core.process.0),
         None => Ok(()),
     };
+    if let Some(tenancy) = tenancy {
+        tenancy.moved_in();
+    }
     if let Err(error) = watched {
         kill(&core);
         bury(&core, None);
+        spawning.has_begun(Arc::clone(&core.facts), since);
         return Err(Error::new(ErrorKind::SpawnFailed, OPERATION)
             .with_session(session)
             .with_detail("the process could not be watched, and was killed")
             .with_source(error));
-    }
-    if let Some(tenancy) = tenancy {
-        tenancy.moved_in();
     }
     if core.pin().is_some() {
         entry.came_alive(&core.facts);

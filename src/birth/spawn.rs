@@ -43,7 +43,7 @@ pub(crate) fn spawn(
     let deadline = options
         .slot_timeout
         .map(|wait| reactor::now().checked_add(wait).unwrap_or_else(far));
-    let spawning = enter(shared, place, deadline, OPERATION)
+    let mut spawning = enter(shared, place, deadline, OPERATION)
         .map_err(|error| error.with_program(command.program()))?;
     let wanted = options
         .containment
@@ -102,7 +102,16 @@ pub(crate) fn spawn(
         }),
         Launched::Std(child) => hold(shared, child, &setup).map(|held| Held { started, ..held }),
     };
-    let held = held.map_err(|error| about(error, command.program()))?;
+    let held = match held {
+        Ok(held) => held,
+        Err(error) => {
+            if let Some(tenancy) = &tenancy {
+                tenancy.moved_in();
+            }
+            spawning.has_begun(Arc::new(facts), since);
+            return Err(about(error, command.program()));
+        }
+    };
     let core = conceive(shared, &spawning, facts, held);
     let arrival = Arrival {
         since,
@@ -137,7 +146,8 @@ fn enter_leaf<'a>(
     })
 }
 
-/// Pins a child that std has started. Without a pin it is killed and reaped: nothing is left of it.
+/// Pins a child that std has started. Without a pin it is killed and reaped, and nothing is left of it but what it may have
+/// started by then.
 fn hold(shared: &Shared, mut child: Child, setup: &Setup<'_>) -> Result<Held> {
     match Pin::open(child.id(), &shared.facilities) {
         Ok(pin) => {

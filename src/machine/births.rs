@@ -6,10 +6,9 @@ use super::action::{Action, Answer, Target};
 use super::deadlines::Wake;
 use super::engine::{Machine, Told};
 use super::ids::ReplyId;
-use super::input::{Born, Opened};
+use super::input::{Begun, Born, Opened};
 use super::life::LifeState;
 use super::member::{Facts, Member, Reach, Sight};
-use super::search::Search;
 use crate::error::{Error, ErrorKind};
 use crate::event::{EventKind, Origin, Reason};
 use crate::session::{Life, ProcessId, SessionId};
@@ -84,17 +83,7 @@ impl Machine {
         state.tokens.remove(&process);
         state.members.insert(process);
         if !found {
-            state.since = state.since.into_iter().chain(since).min();
-            state.reach = state.reach.into_iter().chain([facts.reach]).min();
-            state.scope.join(facts.scope());
-            let scope = state.scope;
-            if let Some(end) = state.end.as_mut().filter(|_| facts.leads_group) {
-                // Its session is ending, and had perhaps nobody until now whose descendants are its business.
-                let search = end
-                    .search
-                    .get_or_insert_with(|| Search::without_survey(scope));
-                search.scope = scope;
-            }
+            state.answer_for(&facts, since);
         }
         let over = state.lingers;
         if !over {
@@ -181,7 +170,34 @@ impl Machine {
         true
     }
 
-    /// A spawn came to nothing: an end that waited for it need not any longer.
+    /// A spawn came to nothing. What its program may have started, if that had begun, is its session's: that has a life from
+    /// now on, to be ended.
+    pub(super) fn spawn_failed(
+        &mut self,
+        process: ProcessId,
+        life: Life,
+        begun: Option<&Begun>,
+        now: Instant,
+    ) {
+        if let Some(begun) = begun {
+            let life = self.heir_of(life);
+            self.leaves_strays |= !begun.facts.leads_group;
+            let state = self
+                .lives
+                .entry(life)
+                .or_insert_with(|| LifeState::new(begun.session, now));
+            state.answer_for(&begun.facts, begun.since);
+            if state.lingers {
+                // Its end did not wait for that.
+                state.unsettled = true;
+            } else {
+                self.current.insert(begun.session, life);
+            }
+        }
+        self.aborted(process, life, now);
+    }
+
+    /// A token has come back: an end that waited for it need not any longer.
     pub(super) fn aborted(&mut self, process: ProcessId, life: Life, now: Instant) {
         let life = self.heir_of(life);
         let Some(state) = self.lives.get_mut(&life) else {

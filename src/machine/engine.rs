@@ -158,7 +158,11 @@ impl Machine {
         match input {
             Input::Opened(opened) => self.opened(opened, now),
             Input::Born(born) => self.born(born, now),
-            Input::Aborted { process, life } => self.aborted(process, life, now),
+            Input::Aborted {
+                process,
+                life,
+                begun,
+            } => self.spawn_failed(process, life, begun.as_ref(), now),
             Input::Ready { process } => self.look(process, false),
             Input::Populated { life } => self.populated(life, now),
             Input::Request(request) => self.request(request, now),

@@ -309,6 +309,14 @@ impl Gate {
         }
     }
 
+    /// The same after its program had begun: what that may have started is the session's, which lives from now on.
+    pub(crate) fn abort_begun(&mut self, session: SessionId, process: ProcessId) {
+        if let Some(&life) = self.tokens.get(&process) {
+            self.release(life);
+            self.landed(session, process);
+        }
+    }
+
     /// The machine has not taken the process in. Its slot was given back.
     pub(crate) fn dismiss(&mut self, session: SessionId, process: ProcessId) {
         let Some(life) = self.tokens.remove(&process) else {

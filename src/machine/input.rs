@@ -22,8 +22,12 @@ pub(crate) enum Input {
     Opened(Opened),
     /// A process was started, adopted or attached under the token with its id, or found by a pass.
     Born(Born),
-    /// A spawn failed, and left nothing.
-    Aborted { process: ProcessId, life: Life },
+    /// A spawn failed, and left nothing but what its program may have started, if that had begun.
+    Aborted {
+        process: ProcessId,
+        life: Life,
+        begun: Option<Begun>,
+    },
     /// The kernel says that there is something to see about this process.
     Ready { process: ProcessId },
     /// The cgroup of a life has become empty, or is so no longer.
@@ -52,6 +56,15 @@ pub(crate) struct Opened {
     pub(crate) time_limit: Option<Duration>,
     /// How long it may be left alone.
     pub(crate) idle_limit: Option<Duration>,
+}
+
+/// A program that had begun when its spawn failed. It is dead, and nobody's member.
+#[derive(Clone, Debug)]
+pub(crate) struct Begun {
+    pub(crate) session: SessionId,
+    pub(crate) facts: Arc<Facts>,
+    /// A time before its start, in clock ticks since boot.
+    pub(crate) since: Option<u64>,
 }
 
 /// A process that is now held by its pin.

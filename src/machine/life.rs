@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::ids::ReplyId;
 use super::ladder::Ladder;
-use super::member::{Reach, Scope};
+use super::member::{Facts, Reach, Scope};
 use super::search::{Established, Search};
 use super::usage::Used;
 use crate::earlier::Earlier;
@@ -123,6 +123,22 @@ impl LifeState {
     /// Whether no process is known and none on its way.
     pub(crate) fn is_empty(&self) -> bool {
         self.members.is_empty() && self.tokens.is_empty()
+    }
+
+    /// One that was started, adopted or attached has to do with it: what that starts is its business from now on, as far as that
+    /// goes.
+    pub(super) fn answer_for(&mut self, facts: &Facts, since: Option<u64>) {
+        self.since = self.since.into_iter().chain(since).min();
+        self.reach = self.reach.into_iter().chain([facts.reach]).min();
+        self.scope.join(facts.scope());
+        let scope = self.scope;
+        if let Some(end) = self.end.as_mut().filter(|_| facts.leads_group) {
+            // It is ending, and had perhaps nobody until now whose descendants are its business.
+            let search = end
+                .search
+                .get_or_insert_with(|| Search::without_survey(scope));
+            search.scope = scope;
+        }
     }
 
     /// Whether descendants are looked for when it ends.

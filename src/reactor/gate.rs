@@ -10,7 +10,7 @@ use super::mailbox::{Mail, Message};
 use crate::containment::Containment;
 use crate::event::Reason;
 use crate::limits::Limits;
-use crate::machine::{Closed, Gate, OpenTerms, Refused, Reservation, TicketId};
+use crate::machine::{Begun, Closed, Facts, Gate, OpenTerms, Refused, Reservation, TicketId};
 use crate::session::{Life, ProcessId, SessionId};
 use crate::sys::Unborn;
 
@@ -68,6 +68,7 @@ impl SharedGate {
             session,
             reservation,
             open: true,
+            begun: None,
         })
     }
 
@@ -84,6 +85,7 @@ impl SharedGate {
             session,
             reservation: reservation.map_err(NoToken::Refused)?,
             open: true,
+            begun: None,
         })
     }
 
@@ -219,6 +221,7 @@ pub(crate) struct Spawning {
     session: SessionId,
     reservation: Reservation,
     open: bool,
+    begun: Option<Begun>,
 }
 
 impl Spawning {
@@ -237,6 +240,15 @@ impl Spawning {
     /// How the session wants its processes contained, where that was said.
     pub(crate) fn containment(&self) -> Option<Containment> {
         self.reservation.containment
+    }
+
+    /// Its program had begun before it was killed: what that may have started is ended with the session.
+    pub(crate) fn has_begun(&mut self, facts: Arc<Facts>, since: Option<u64>) {
+        self.begun = Some(Begun {
+            session: self.session,
+            facts,
+            since,
+        });
     }
 
     /// Whether the session was closed in the meantime.
@@ -296,11 +308,20 @@ impl Drop for Spawning {
             return;
         }
         let Reservation { process, life, .. } = self.reservation;
+        let begun = self.begun.take();
         let mut inner = self.gate.lock();
-        inner.gate.abort(self.session, process);
+        match &begun {
+            None => inner.gate.abort(self.session, process),
+            Some(_) => inner.gate.abort_begun(self.session, process),
+        }
         inner.serve();
+        let aborted = Message::Aborted {
+            process,
+            life,
+            begun,
+        };
         // A reactor that is gone waits for nobody.
-        drop(self.mail.send(Message::Aborted { process, life }));
+        drop(self.mail.send(aborted));
     }
 }
 

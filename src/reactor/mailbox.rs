@@ -13,7 +13,7 @@ use super::watchlist::Watchlist;
 use crate::earlier::Inheritance;
 use crate::error::{Error, Result};
 use crate::event::{EventKind, EventMask, Reason};
-use crate::machine::{Machine, OpId, Outcome, Refused, Whom};
+use crate::machine::{Begun, Machine, OpId, Outcome, Refused, Whom};
 use crate::report::{MemberReport, SessionReport};
 use crate::session::{Life, ProcessId, SessionId};
 use crate::session_options::SessionOptions;
@@ -44,6 +44,7 @@ pub(crate) enum Message {
     Aborted {
         process: ProcessId,
         life: Life,
+        begun: Option<Begun>,
     },
     /// Gives a session a life before its first process.
     Open {

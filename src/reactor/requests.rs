@@ -31,7 +31,18 @@ impl Reactor {
     pub(super) fn message(&mut self, message: Message, now: Instant) {
         match message {
             Message::Born(newborn) => self.born(newborn, now),
-            Message::Aborted { process, life } => self.input(Input::Aborted { process, life }, now),
+            Message::Aborted {
+                process,
+                life,
+                begun,
+            } => {
+                let input = Input::Aborted {
+                    process,
+                    life,
+                    begun,
+                };
+                self.input(input, now);
+            }
             Message::Open {
                 options,
                 inheritance,

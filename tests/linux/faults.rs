@@ -1,6 +1,7 @@
 //! What is refused by the kernel at the worst moment: descriptors, forks, epoll, the reactor's own poll.
 
 use std::fs::File;
+use std::io::Read as _;
 use std::process::{ExitCode, Stdio};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
@@ -12,9 +13,10 @@ use procession::{
 use rustix::process::{Resource, Rlimit, WaitOptions, getrlimit, setrlimit};
 use rustix::thread::{set_thread_res_gid, set_thread_res_uid};
 
+use crate::support::adversary::{assert_abandoned, is_copy, linger};
 use crate::support::{
-    builder, LONG_ENOUGH, Pinned, Refusal, Works, children, clean, close, descriptors, drain, eventually,
-    exits_of, is_our_child, member, ms, refuse, registry, role, start, test,
+    builder, LONG_ENOUGH, Lines, Pinned, Refusal, Works, children, clean, close, close_inherited, descriptors, drain, eventually,
+    exits_of, inherit_everything, is_our_child, member, ms, pipe, refuse, registry, role, role_of, say, start, test,
 };
 
 pub(crate) fn main() -> ExitCode {
@@ -26,13 +28,14 @@ pub(crate) fn main() -> ExitCode {
             test!(sessions_are_ended_while_nothing_can_be_forked).needs_root(),
             test!(a_spawn_that_cannot_fork_leaves_nothing),
             test!(a_spawn_that_cannot_be_watched_leaves_nothing),
+            test!(what_a_program_has_started_whose_spawn_fails_is_ended_with_its_session),
             test!(a_kernel_without_pidfds_is_declared),
             test!(a_kernel_that_forbids_pidfds_is_declared),
             test!(when_the_reactor_breaks_every_caller_is_told),
             test!(a_registry_whose_reactor_broke_ends_its_children_when_dropped),
             test!(a_spawn_after_the_reactor_broke_starts_nothing),
         ],
-        &[],
+        &[role_of!(outruns_its_spawn)],
     )
 }
 
@@ -302,6 +305,57 @@ fn a_spawn_that_cannot_be_watched_leaves_nothing() {
     let failed = refusals.map(|(call, errno)| spawn_without(&registry, call, errno));
     assert!(failed.contains(&true), "nothing was refused");
     assert!(!spawn_or_nothing(&registry, || registry.spawn(1, role("exits").arg("0"))));
+}
+
+/// Has a child that leaves its group, and takes the descriptors of its parent away, before that one's spawn returns.
+fn outruns_its_spawn() {
+    let (mut reader, writer) = pipe();
+    if is_copy() {
+        rustix::process::setsid().expect("it leads no group");
+        say(std::process::id());
+        close_inherited();
+        linger();
+    }
+    drop(writer);
+    // Its end is all that comes.
+    let mut nothing = Vec::new();
+    reader.read_to_end(&mut nothing).expect("a pipe");
+    let parent = rustix::process::getppid().expect("it lives");
+    let before = getrlimit(Resource::Nofile);
+    let none = Rlimit {
+        current: Some(0),
+        maximum: before.maximum,
+    };
+    rustix::process::prlimit(Some(parent), Resource::Nofile, none).expect("it is of the same user");
+    close_inherited();
+    linger();
+}
+
+/// Without a pidfd what std has started is killed, and what it had started by then was in nobody's hand: the torture found
+/// it.
+fn what_a_program_has_started_whose_spawn_fails_is_ended_with_its_session() {
+    let registry = registry();
+    let (mut output, writer) = pipe();
+    let mut command = role("outruns_its_spawn");
+    command.stdout(writer);
+    inherit_everything(&mut command);
+    let before = getrlimit(Resource::Nofile);
+    let spawned = registry.spawn(1, &mut command);
+    setrlimit(Resource::Nofile, before).expect("it is what it was");
+    drop(command);
+    let error = spawned.expect_err("there is no descriptor");
+    assert_eq!(
+        (error.kind(), error.raw_os_error()),
+        (ErrorKind::SpawnFailed, Some(libc::EMFILE)),
+        "{error}"
+    );
+    let copy = output.try_clone().expect("a descriptor");
+    let left = Pinned::open(Lines::new(copy).number()).expect("it lives");
+    assert!(!left.is_dead() && registry.processes().works().is_empty());
+    let report = clean(registry.end_session(1).works());
+    assert!(report.covers_descendants(), "\n{report}");
+    assert_eq!(report.leftovers().count(), 1, "\n{report}");
+    assert_abandoned(&mut output);
 }
 
 fn new_without_pidfds(errno: c_int) {

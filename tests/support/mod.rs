@@ -65,8 +65,9 @@ pub(crate) use self::platform::{
 };
 pub(crate) use self::programs::program;
 pub(crate) use self::raw::{
-    Forked, Interrupting, block_signal, hold_before_exec, ignore_children, ignore_signal,
-    own_session, replace_environment, run_in_fork, set_variable, unblock_signal,
+    Forked, Interrupting, block_signal, close_inherited, hold_before_exec, ignore_children,
+    ignore_signal, inherit_everything, own_session, replace_environment, run_in_fork, set_variable,
+    unblock_signal,
 };
 pub(crate) use self::reports::{
     Works, clean, close, close_with, drain, exits_of, is_exit, member, next_event, only_member,

@@ -137,6 +137,31 @@ pub(crate) fn hold_before_exec(command: &mut Command, pipe: File) {
     unsafe { command.pre_exec(hold) };
 }
 
+/// More than a test has open.
+const HIGHEST: c_int = 1024;
+
+/// Closes all descriptors but the standard streams.
+pub(crate) fn close_inherited() {
+    for descriptor in 3..HIGHEST {
+        // SAFETY: nothing in a role that asks for this uses it any more.
+        unsafe { libc::close(descriptor) };
+    }
+}
+
+/// What this command starts inherits every descriptor. The one by which std hears of the exec is among them: the spawn returns
+/// when it is closed.
+pub(crate) fn inherit_everything(command: &mut Command) {
+    let inherit = || {
+        for descriptor in 3..HIGHEST {
+            // SAFETY: fcntl is async-signal-safe, and this changes a flag of the descriptor alone.
+            unsafe { libc::fcntl(descriptor, libc::F_SETFD, 0) };
+        }
+        Ok(())
+    };
+    // SAFETY: the closure calls nothing but fcntl.
+    unsafe { command.pre_exec(inherit) };
+}
+
 /// Interrupts whatever system call the receiver of a signal is in, from now until the returned value is dropped.
 pub(crate) struct Interrupting(c_int);
 

@@ -170,7 +170,11 @@ impl World {
             assert!(!child);
             self.gate.abort(session, process);
             self.spawning.remove(0);
-            self.input(super::super::Input::Aborted { process, life });
+            self.input(super::super::Input::Aborted {
+                process,
+                life,
+                begun: None,
+            });
             return true;
         };
         self.next_is = Some(held);

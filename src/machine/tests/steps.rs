@@ -170,7 +170,11 @@ impl World {
         if locked_out || (raced && !ours) {
             // What is attached stays whose it is. Where the cgroup is gone, nothing is launched into it.
             self.gate.abort(session, process);
-            self.input(Input::Aborted { process, life });
+            self.input(Input::Aborted {
+                process,
+                life,
+                begun: None,
+            });
             return true;
         }
         self.procs.insert(
@@ -245,7 +249,11 @@ impl World {
         }
         let (process, life, session) = self.spawning.remove(0);
         self.gate.abort(session, process);
-        self.input(Input::Aborted { process, life });
+        self.input(Input::Aborted {
+            process,
+            life,
+            begun: None,
+        });
         true
     }
 
