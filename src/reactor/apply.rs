@@ -447,9 +447,10 @@ impl Reactor {
         None
     }
 
-    /// The handles of this life have its report from now on, however many are kept.
+    /// The handles of this life have its report from now on, however many are kept; passes remember nothing of it.
     fn life_over(&mut self, life: Life, report: &SessionReport) {
         self.note_over(life, report);
+        self.memory.forget(life);
         if let Some(cell) = self
             .life_cells
             .remove(&life)

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use crate::limit_mark::Pair;
 use crate::sys::{Limits, Listed};
 
-/// What passes have learned, of all processes that the last of them has listed. A number's next owner is another
+/// What passes have learned, of no more processes than the last of them has listed. A number's next owner is another
 /// [instance](Listed::instance), and begins with nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Lasting {
@@ -21,16 +21,22 @@ struct Known {
     limits_by_file: Option<Pair>,
 }
 
+/// The table has room for so many times as many as there are, at most.
+const ROOM: usize = 4;
+
 impl Lasting {
-    /// Forgets those that are not there any more, once they are worth it.
+    /// Forgets those that are not there any more, once they are worth it, and gives back the room of a time when there were
+    /// many.
     pub(super) fn retain(&mut self, listed: &[Listed]) {
-        if self.known.len() <= listed.len() {
-            return;
+        if self.known.len() > listed.len() {
+            self.known.retain(|pid, known| {
+                let found = listed.binary_search_by_key(pid, |listed| listed.pid);
+                found.is_ok_and(|at| listed[at].instance == Some(known.instance))
+            });
         }
-        self.known.retain(|pid, known| {
-            let found = listed.binary_search_by_key(pid, |listed| listed.pid);
-            found.is_ok_and(|at| listed[at].instance == Some(known.instance))
-        });
+        if self.known.capacity() / ROOM > listed.len() {
+            self.known.shrink_to(listed.len() * 2);
+        }
     }
 
     /// When it was started, in clock ticks since boot; read if nobody has before.
@@ -127,5 +133,17 @@ mod tests {
         assert_eq!(of(&mut lasting, 1), Some(10));
         assert_eq!(of(&mut lasting, 2), Some(20));
         assert_eq!(of(&mut lasting, 3), Some(20));
+    }
+
+    #[test]
+    fn the_room_for_many_goes_with_them() {
+        let mut lasting = Lasting::default();
+        for pid in 1..=5000 {
+            lasting.start_ticks(listed(pid, 1), || Some(10));
+        }
+        let left: Vec<Listed> = (1..=100).map(|pid| listed(pid, 1)).collect();
+        lasting.retain(&left);
+        assert!(lasting.known.capacity() <= ROOM * left.len());
+        assert_eq!(lasting.start_ticks(left[7], || None), Some(10));
     }
 }

@@ -15,7 +15,7 @@ mod strays;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use self::descent::Descent;
 pub(in crate::reactor) use self::enclosure::strike;
@@ -76,6 +76,8 @@ pub(crate) struct Pass {
 #[derive(Debug, Default)]
 pub(crate) struct Memory {
     seen: Mutex<Remembered>,
+    /// The lives whose ends are over since somebody forgot what was learned for them.
+    over: Mutex<Vec<Life>>,
     /// Whose command line is being read; 0 for nobody's. One that hangs is not asked again.
     reading: AtomicU32,
     hanging: Vec<u32>,
@@ -94,6 +96,27 @@ impl Memory {
 }
 
 impl Memory {
+    /// The end of this life is over: what was learned for it helps no other. Waits for nobody; a pass that is under way forgets it
+    /// when it is over itself.
+    pub(super) fn forget(&self, life: Life) {
+        lock(&self.over).push(life);
+        self.forget_what_is_over();
+    }
+
+    fn forget_what_is_over(&self) {
+        // Once more after each time: one that came meanwhile was left to us.
+        while !lock(&self.over).is_empty() {
+            let mut seen = match self.seen.try_lock() {
+                Ok(seen) => seen,
+                Err(TryLockError::Poisoned(poisoned)) => poisoned.into_inner(),
+                Err(TryLockError::WouldBlock) => return,
+            };
+            for life in std::mem::take(&mut *lock(&self.over)) {
+                seen.forget(life);
+            }
+        }
+    }
+
     fn is_hanging(&self, pid: u32) -> bool {
         self.hanging.contains(&pid)
     }
@@ -162,6 +185,28 @@ impl Remembered {
         }
     }
 
+    /// Gives back what was learned for this life. All others have what was learned for them alone.
+    fn forget(&mut self, life: Life) {
+        self.dead.remove(&life);
+        self.claimed.remove(&life);
+        if self.dead.is_empty() {
+            self.dead = HashMap::new();
+        }
+        if self.claimed.is_empty() {
+            self.claimed = HashMap::new();
+        }
+        // What was learned for several at once is of no use to those who are left.
+        if self
+            .sought
+            .iter()
+            .any(|sought| sought.marks.contains(&life))
+        {
+            self.sought = Vec::new();
+            self.strangers = HashMap::new();
+            self.empty = HashMap::new();
+        }
+    }
+
     fn is_stranger(&self, listed: Listed) -> bool {
         let known = self.strangers.get(&listed.pid).copied();
         known.is_some() && known == listed.instance
@@ -173,6 +218,12 @@ impl Remembered {
             return true;
         };
         self.empty.insert(listed.pid, instance) != Some(instance)
+    }
+
+    /// Most processes are strangers: room for all at once, since it grew with the last ones and was given back.
+    fn make_room(&mut self, listed: usize) {
+        let more = listed.saturating_sub(self.strangers.len());
+        self.strangers.reserve(more);
     }
 
     fn note_stranger(&mut self, listed: Listed) {
@@ -198,13 +249,15 @@ pub(crate) fn look_for(shared: &Arc<Shared>, scene: &Scene, memory: &Memory) -> 
     if is_childless(scene) {
         return childless(scene);
     }
-    let mut seen = memory.seen.lock().unwrap_or_else(PoisonError::into_inner);
     let prey = &scene.prey;
-    seen.look_for(prey);
     let table = ProcessTable::open();
     prey.iter().for_each(enclosure::strike);
     let mut passed = match &table {
-        Ok(table) => go_round(Round::new((shared, scene), (memory, &mut seen), table)),
+        Ok(table) => {
+            let mut seen = lock(&memory.seen);
+            seen.look_for(prey);
+            go_round(Round::new((shared, scene), (memory, &mut seen), table))
+        }
         // There is no `/proc`: who is in a cgroup is not named, and is killed and confirmed all the same.
         Err(_) if scene.prey.iter().all(|prey| !prey.hunt.scope.everywhere) => nobody(scene),
         Err(_) => refused(),
@@ -212,6 +265,7 @@ pub(crate) fn look_for(shared: &Arc<Shared>, scene: &Scene, memory: &Memory) -> 
     for prey in prey {
         enclosure::settle(prey, passed.seen.entry(prey.hunt.life).or_default());
     }
+    memory.forget_what_is_over();
     passed.childless = is_childless(scene);
     passed
 }
@@ -279,6 +333,10 @@ pub(super) fn refused() -> Passed {
         fate: Fate::Refused,
         ..Passed::default()
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn is_quiet(passed: &Passed) -> bool {

@@ -153,6 +153,7 @@ impl<'a> Round<'a> {
         }
         self.lasting = self.shared.lasting();
         self.lasting.retain(&listed);
+        self.remembered.make_room(listed.len());
         for &entry in &listed {
             met |= self.visit(entry, children.get(&entry.pid).copied());
         }
