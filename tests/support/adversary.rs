@@ -18,7 +18,7 @@ use std::time::Duration;
 use super::pipes::role;
 use super::platform::{self, set_locks};
 use super::roles::{argument, say};
-use super::wait::{LONG_ENOUGH, holds_within, let_pass, ms, now};
+use super::wait::{LONG_ENOUGH, eventually, holds_within, let_pass, ms, now};
 
 pub(crate) use super::platform::own_locks;
 
@@ -180,11 +180,27 @@ pub(crate) fn own_cgroup() -> std::path::PathBuf {
 
 /// How many cgroups of this test's sessions there are in that one.
 pub(crate) fn leaves_below(parent: &std::path::Path) -> usize {
-    let own = format!("procession-{}-", std::process::id());
+    leaves_of(std::process::id(), parent).len()
+}
+
+/// The cgroups of a host's sessions there.
+fn leaves_of(host: u32, parent: &std::path::Path) -> Vec<std::path::PathBuf> {
+    let prefix = format!("procession-{host}-");
     let entries = std::fs::read_dir(parent).expect("it can be read").flatten();
     entries
-        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&own))
-        .count()
+        .filter(|entry| entry.file_name().to_string_lossy().starts_with(&prefix))
+        .map(|entry| entry.path())
+        .collect()
+}
+
+/// Ends what is in the cgroups of the sessions of a host that has died, and removes them.
+pub(crate) fn clear_leaves_of(host: u32) {
+    let parent = own_cgroup();
+    for leaf in leaves_of(host, &parent) {
+        std::fs::write(leaf.join("cgroup.kill"), "1").expect("it may be killed");
+        // EBUSY: somebody in it is dying.
+        eventually("a cgroup is removed", || std::fs::remove_dir(&leaf).is_ok());
+    }
 }
 
 /// The one that a process is in.

@@ -31,7 +31,7 @@ const HANGS: Duration = Duration::from_secs(50);
 const SOON: Duration = Duration::from_millis(300);
 
 /// So many bytes more than the half before it a half may leave in use, however long it was: tables that have grown, the
-/// last reports, what a channel keeps.
+/// last reports, what a channel keeps. What is known of the machine's processes comes besides.
 const MEMORY: usize = 96 * 1024;
 
 /// A defect that is put in to see it found.
@@ -46,9 +46,10 @@ pub(super) enum Defect {
     LostExit,
     ExitToldTwice,
     Survivor,
+    Panic,
 }
 
-const DEFECTS: [Defect; 9] = [
+const DEFECTS: [Defect; 10] = [
     Defect::None,
     Defect::Descriptor,
     Defect::Memory,
@@ -58,6 +59,7 @@ const DEFECTS: [Defect; 9] = [
     Defect::LostExit,
     Defect::ExitToldTwice,
     Defect::Survivor,
+    Defect::Panic,
 ];
 
 impl Defect {
@@ -105,7 +107,7 @@ pub(super) fn host() {
 }
 
 #[track_caller]
-fn assert_in_use(most: usize, when: &str) {
+pub(super) fn assert_in_use(most: usize, when: &str) {
     let bytes = memory::in_use();
     assert!(
         bytes <= most,
@@ -189,16 +191,17 @@ impl Stage<'_> {
         self.act(1, time * 2 / 5);
         first.assert_regained("the first half is over", settle());
         let bytes = memory::in_use();
-        self.act(2, time * 2 / 5);
+        let for_the_machine = self.act(2, time * 2 / 5);
         first.assert_regained("the second half is over", settle());
         if self.defect != Defect::None {
             self.be_defective();
             first.assert_regained("the second half is over", SOON);
         }
-        assert_in_use(bytes + MEMORY, "the second half is over");
+        assert_in_use(bytes + MEMORY + for_the_machine, "the second half is over");
     }
 
-    fn act(&self, part: u64, time: Duration) {
+    /// Says how much memory may be in use at its end for what is known of the machine.
+    fn act(&self, part: u64, time: Duration) -> usize {
         let (comet, over) = (AtomicBool::new(false), AtomicBool::new(false));
         let scene = Scene {
             registry: self.registry,
@@ -229,11 +232,11 @@ impl Stage<'_> {
             }
             over.store(true, Ordering::SeqCst);
         });
-        self.come_to_rest(part);
+        self.come_to_rest(part)
     }
 
     /// Ends all that is left, and looks whether the books agree.
-    fn come_to_rest(&self, part: u64) {
+    fn come_to_rest(&self, part: u64) -> usize {
         let diary = Diary::begin(format!("the end of part {part}"));
         for _ in 0..20 {
             let sessions = self.registry.sessions().works();
@@ -262,9 +265,11 @@ impl Stage<'_> {
             self.fill(slots);
         }
         diary.does("let go of whom was given up".to_owned());
+        let before = memory::for_the_machine();
         self.have_a_pass();
         diary.rests();
         diary.close();
+        before.max(memory::for_the_machine())
     }
 
     /// Whoever was given up and is dead is held until the next pass at the latest, and then no more.
@@ -319,7 +324,10 @@ impl Stage<'_> {
                 let file = std::fs::File::open("/dev/null");
                 std::mem::forget(file.expect("it can be opened"));
             }
-            Defect::Memory => std::mem::forget(vec![1_u8; MEMORY + 64 * 1024]),
+            Defect::Memory => {
+                let allowed = MEMORY + memory::for_the_machine();
+                std::mem::forget(vec![1_u8; 2 * allowed]);
+            }
             Defect::Thread => drop(thread::spawn(|| let_pass(LONG_ENOUGH))),
             Defect::Child => {
                 let child = start_alone(Kind::Exits(0)).expect("it can be started");
@@ -338,6 +346,12 @@ impl Stage<'_> {
                 let pid = self.nursery.bear(false);
                 let pinned = Pinned::open(pid).expect("it lives");
                 self.one_more(Some(pinned));
+            }
+            Defect::Panic => {
+                let place = Where::Number(self.registry, 79);
+                let started = start(Kind::Obedient, true, place, &SpawnOptions::new());
+                drop(started.expect("there are descriptors").works());
+                panic!("on purpose, with a process");
             }
         }
     }

@@ -7,10 +7,8 @@
 //! The model says: every call returns; every end is over in time; after a clean report all are dead of whom a call had
 //! said before that they are members, by pidfds of the test's own; every process has one exit, which is told once, and is
 //! one that it can have had; descriptors, threads, children and slots come back to what they were, exactly; and the
-//! second half of a run leaves no more memory in use than the first.
-//!
-//! What is not in it yet: programs with descendants under Subreaper, without descriptors, and where their spawn may race
-//! an end.
+//! second half of a run leaves no more memory in use than the first. Of those whose spawn was refused nobody is left
+//! either, whatever they had started by then.
 
 mod chance;
 mod diary;
@@ -19,6 +17,7 @@ mod memory;
 mod model;
 mod operations;
 mod programs;
+mod remembered;
 mod worker;
 mod world;
 
@@ -28,15 +27,18 @@ use std::os::unix::net::UnixStream;
 use std::process::{Child, ExitCode, Stdio};
 use std::time::{Duration, SystemTime};
 
-use procession::Containment;
+use procession::{Capability, Containment};
 use rustix::process::Signal;
 
 use self::chance::Chance;
 use self::host::{Defect, host as torture_host};
 use self::programs::{nursery, scatterer};
+use self::remembered::{
+    neglects_its_children, what_is_learned_of_strangers_goes_with_the_end_or_with_them,
+};
 use self::world::World;
-use crate::support::adversary::{comet, daemon};
-use crate::support::{LONG_ENOUGH, Pinned, anonymous_file, ms, now, role, role_of, test};
+use crate::support::adversary::{clear_leaves_of, comet, daemon};
+use crate::support::{LONG_ENOUGH, Pinned, anonymous_file, builder, ms, now, role, role_of, test};
 
 /// So long one run takes, between these.
 const SHORTEST: Duration = Duration::from_millis(1250);
@@ -55,11 +57,14 @@ pub(crate) fn main() -> ExitCode {
             test!(an_exit_that_is_not_told_is_found),
             test!(an_exit_that_is_told_twice_is_found),
             test!(a_survivor_of_a_clean_end_is_found),
+            test!(what_a_run_that_fails_has_in_cgroups_is_ended).needs_cgroups(),
+            test!(what_is_learned_of_strangers_goes_with_the_end_or_with_them),
         ],
         &[
             role_of!(torture_host),
             role_of!(nursery),
             role_of!(scatterer),
+            role_of!(neglects_its_children),
             role_of!(daemon),
             role_of!(comet),
         ],
@@ -127,6 +132,9 @@ fn torture(seed: u64, run: u64, time: Duration, defect: Defect) -> Result<(), St
     if status.success() && !hangs {
         return Ok(());
     }
+    if world.tier == Containment::Cgroup && has_cgroups() {
+        clear_leaves_of(child.id());
+    }
     let mut text = Vec::new();
     said.rewind().expect("a file");
     said.read_to_end(&mut text).expect("a file");
@@ -134,6 +142,13 @@ fn torture(seed: u64, run: u64, time: Duration, defect: Defect) -> Result<(), St
     Err(format!(
         "PROCESSION_TORTURE_SEED={seed}, run {run}: {status}, hangs: {hangs}\n{text}"
     ))
+}
+
+/// Whether there are any under that tier.
+fn has_cgroups() -> bool {
+    let registry = builder().containment_up_to(Containment::Cgroup).build();
+    let registry = registry.expect("the host had one");
+    registry.capabilities().has(Capability::CgroupTier)
 }
 
 /// Starts what has children that are not the host's, and is itself none of the host's; with the host's end of the way to it.
@@ -167,10 +182,15 @@ fn stop_for_a_while(pinned: &Pinned, time: Duration) {
 /// The model itself: it finds what it is there to find.
 #[track_caller]
 fn assert_found(defect: Defect, by: &str) {
-    // Nothing else is wrong in it, everything is heard, and nobody is there at its end who would outlive an abort.
-    let is_plain = |world: &World| {
-        world.tier == Containment::Group && world.hears_everything() && !world.ledger
-    };
+    // Nobody is there at its end who would outlive an abort.
+    assert_found_under(Containment::Group, defect, by);
+}
+
+#[track_caller]
+fn assert_found_under(tier: Containment, defect: Defect, by: &str) {
+    // Nothing else is wrong in it, and everything is heard.
+    let is_plain =
+        |world: &World| world.tier == tier && world.hears_everything() && !world.ledger;
     let seed = (1..).find(|&seed| is_plain(&World::draw(seed, 0)));
     let seed = seed.expect("there is one");
     let wrong = torture(seed, 0, ms(600), defect).expect_err("it is wrong");
@@ -217,4 +237,8 @@ fn an_exit_that_is_told_twice_is_found() {
 
 fn a_survivor_of_a_clean_end_is_found() {
     assert_found(Defect::Survivor, "a clean report");
+}
+
+fn what_a_run_that_fails_has_in_cgroups_is_ended() {
+    assert_found_under(Containment::Cgroup, Defect::Panic, "on purpose");
 }

@@ -1,6 +1,7 @@
 //! What must hold: who is in which session, what was done to whom, and what has been told of it.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
+use std::fs::File;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -166,6 +167,10 @@ pub(super) struct Model {
     everybody: Mutex<Vec<Arc<Known>>>,
     /// What was sent to the sessions that all threads use, where nobody can say whether it came before a spawn.
     sent: Mutex<HashMap<u64, u64>>,
+    /// What those hold on to who were refused, if they have run at all, by the session that it was to be.
+    refused: Mutex<Vec<(u64, File)>>,
+    /// The sessions of which a report has let somebody live, or says that it may have.
+    unclean: Mutex<HashSet<u64>>,
     ear: Subscription,
     heard: Mutex<Heard>,
     mishears: Mutex<Option<Mishears>>,
@@ -186,6 +191,8 @@ impl Model {
             members: Mutex::default(),
             everybody: Mutex::default(),
             sent: Mutex::default(),
+            refused: Mutex::default(),
+            unclean: Mutex::default(),
             ear: registry.subscribe(),
             heard: Mutex::default(),
             mishears: Mutex::default(),
@@ -268,6 +275,25 @@ impl Model {
         );
     }
 
+    /// Its spawn was refused, which may have been after it had begun: then it is ended with its session, and what it has
+    /// started as well.
+    pub(super) fn refused(&self, number: u64, output: Option<File>) {
+        lock(&self.refused).extend(output.map(|output| (number, output)));
+    }
+
+    /// All sessions have ended: nobody is left of those that were refused.
+    fn close_refused(&self) {
+        let unclean = std::mem::take(&mut *lock(&self.unclean));
+        for (number, mut output) in std::mem::take(&mut *lock(&self.refused)) {
+            let ended = self.world.covers_descendants() && !unclean.contains(&number);
+            let patience = if ended { ms(5000) } else { LONG_ENOUGH };
+            assert!(
+                is_abandoned(&mut output, patience),
+                "somebody lives whose spawn in {number} was refused"
+            );
+        }
+    }
+
     /// What holds after a report, for all that were handed out before its end was asked for.
     #[track_caller]
     pub(super) fn reported(&self, number: u64, before: &[Arc<Known>], report: &SessionReport) {
@@ -282,6 +308,11 @@ impl Model {
                     self.judge(known, exit);
                 }
             }
+        }
+        // Without a descriptor nobody could be looked for.
+        let blind = self.world.few_descriptors && !report.covers_descendants();
+        if blind || !report.is_clean() {
+            lock(&self.unclean).insert(number);
         }
         if !report.is_clean() {
             for known in before {
@@ -398,6 +429,7 @@ impl Model {
         for known in &everybody {
             known.let_go();
         }
+        self.close_refused();
         // Not their tables either, which would be taken for memory that is lost.
         drop(std::mem::take(&mut *lock(&self.members)));
         drop(std::mem::take(&mut *lock(&self.sent)));

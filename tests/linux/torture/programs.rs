@@ -139,13 +139,27 @@ pub(super) struct Held {
     pub(super) ready: bool,
 }
 
-/// `None`: there was no descriptor for the test itself.
+/// Starts it, and looks at it. `None`: there was no descriptor for the test itself.
 pub(super) fn start(
     kind: Kind,
     native: bool,
     place: Where<'_>,
     options: &SpawnOptions,
 ) -> Option<Result<(Process, Held)>> {
+    let (spawned, mut held) = start_unseen(kind, native, place, options)?;
+    Some(spawned.map(|process| {
+        look_at(&process, kind, &mut held);
+        (process, held)
+    }))
+}
+
+/// The same without a look at it. What was refused may have started others before: they hold its output as well.
+pub(super) fn start_unseen(
+    kind: Kind,
+    native: bool,
+    place: Where<'_>,
+    options: &SpawnOptions,
+) -> Option<(Result<Process>, Held)> {
     let mut held = Held::default();
     let mut writer = None;
     if kind.has_output() {
@@ -169,10 +183,7 @@ pub(super) fn start(
         let mut command = foreign(kind, writer.map_or_else(Stdio::null, Stdio::from));
         place.spawn(&mut command, options)
     };
-    Some(spawned.map(|process| {
-        look_at(&process, kind, &mut held);
-        (process, held)
-    }))
+    Some((spawned, held))
 }
 
 /// The same without the registry, which is given the child afterwards.

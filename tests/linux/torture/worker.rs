@@ -16,7 +16,7 @@ use procession::{
 use super::chance::Chance;
 use super::diary::Diary;
 use super::model::{Known, Model, SHARED, harsh, is_shared};
-use super::programs::{Held, Kind, Nursery, Where, start};
+use super::programs::{Held, Kind, Nursery, Where, look_at, start_unseen};
 use crate::support::{LONG_ENOUGH, let_pass, ms, now};
 
 /// How long an end may take beyond what its policy says.
@@ -218,14 +218,10 @@ impl<'a> Worker<'a> {
 
     fn any_kind(&mut self, number: u64) -> Kind {
         let world = &self.scene.model.world;
-        // A spawn that fails or is refused after its program has begun to fork hands out nobody who could be looked at: none
-        // may come to that. Under Subreaper a daemon has been seen to outlive all sessions, and why is not known.
-        let ends = self.lives.get(&number).is_some_and(Life::ends);
+        // Where they are not looked for, whoever is ended before it has said who they are leaves them to nobody.
         let covers = world.covers_descendants();
-        let alone = ends
-            || is_shared(number)
-            || world.few_descriptors
-            || world.tier == Containment::Subreaper;
+        let ends = self.lives.get(&number).is_some_and(Life::ends);
+        let alone = !covers && (ends || is_shared(number));
         match self.chance.below(40) {
             0..12 => Kind::Exits(u8::try_from(self.chance.below(251)).expect("it fits")),
             12..20 => Kind::Obedient,
@@ -264,9 +260,13 @@ impl<'a> Worker<'a> {
             Some(session) if self.chance.one_in(2) => Where::Handle(session),
             _ => Where::Number(self.scene.registry, number),
         };
-        match start(kind, native, place, &options) {
-            None => assert!(self.scene.model.world.few_descriptors, "no descriptor"),
-            Some(Ok((process, held))) => {
+        match start_unseen(kind, native, place, &options) {
+            None => {
+                assert!(self.scene.model.world.few_descriptors, "no descriptor");
+                self.passes_by(kind);
+            }
+            Some((Ok(process), mut held)) => {
+                look_at(&process, kind, &mut held);
                 if labelled {
                     assert_eq!(process.label(), Some(label.as_str()));
                 }
@@ -278,15 +278,21 @@ impl<'a> Worker<'a> {
                 if kind == Kind::Comet {
                     // It is not to run for long.
                     self.end(number);
-                    self.scene.comet.store(false, Ordering::SeqCst);
                 }
+                self.passes_by(kind);
             }
-            Some(Err(error)) => {
-                if kind == Kind::Comet {
-                    self.scene.comet.store(false, Ordering::SeqCst);
-                }
+            Some((Err(error), held)) => {
                 self.refused(number, &error);
+                self.scene.model.refused(number, held.output);
+                self.passes_by(kind);
             }
+        }
+    }
+
+    /// If it was the comet, there may be another one.
+    fn passes_by(&self, kind: Kind) {
+        if kind == Kind::Comet {
+            self.scene.comet.store(false, Ordering::SeqCst);
         }
     }
 

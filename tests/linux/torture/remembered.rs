@@ -1,0 +1,64 @@
+//! What is learned of processes that are none of a session's is kept no longer than it is of use.
+
+use procession::{Command, Launch, Registry, StopPolicy};
+use rustix::process::{WaitOptions, wait};
+
+use super::host::assert_in_use;
+use super::memory;
+use crate::support::adversary::is_copy;
+use crate::support::{Works as _, await_end_of_input, builder, close, host, role, say, sleeper};
+
+/// So many are there that have nothing to do with any session.
+const MANY: usize = 3000;
+
+/// What grows anyhow is less than ten bytes for each of them.
+const GROWS: usize = 24 * 1024;
+
+/// Has that many dead children, and takes them away at the end of its input.
+pub(super) fn neglects_its_children() {
+    for _ in 0..MANY {
+        if is_copy() {
+            return;
+        }
+    }
+    say("ready");
+    await_end_of_input();
+    while let Ok(Some(_)) = wait(WaitOptions::empty()) {}
+}
+
+fn native() -> Command {
+    let mut command = Command::new("sleep");
+    command.arg("1000");
+    command
+}
+
+fn end_one(registry: &Registry, mut command: impl Launch) {
+    registry.spawn(1, &mut command).works();
+    close(registry, 1);
+}
+
+/// What an end has learned was kept for good, and so was the room for what all ends know, when there were few others again.
+///
+/// Of one that has its mark in its limits no more has to be known of the others than that they lack it; where the variable
+/// alone may name them, all are looked at more closely, and what does not change of them is known to the next end.
+pub(super) fn what_is_learned_of_strangers_goes_with_the_end_or_with_them() {
+    let registry = builder().stop_policy(StopPolicy::immediate()).build();
+    let registry = registry.works();
+    // Tables grow with the first.
+    for _ in 0..3 {
+        end_one(&registry, native());
+        end_one(&registry, sleeper());
+    }
+    let before = memory::in_use();
+    let few = memory::for_the_machine();
+    let (mut neglectful, control, _lines) = host(&mut role("neglects_its_children"));
+    end_one(&registry, native());
+    assert_in_use(before + few + GROWS, "among strangers");
+    end_one(&registry, sleeper());
+    drop(control);
+    assert!(neglectful.wait().expect("our child").success());
+    end_one(&registry, sleeper());
+    // Others may have come.
+    let few = few.max(memory::for_the_machine());
+    assert_in_use(before + few + GROWS, "without them");
+}
