@@ -239,12 +239,14 @@ impl Stage<'_> {
     fn come_to_rest(&self, part: u64) -> usize {
         let diary = Diary::begin(format!("the end of part {part}"));
         for _ in 0..20 {
+            self.model.listen();
+            let mut numbers = self.model.take_lingering();
             let sessions = self.registry.sessions().works();
-            if sessions.is_empty() {
+            numbers.extend(sessions.iter().map(|session| session.id.as_u64()));
+            if numbers.is_empty() {
                 break;
             }
-            for session in sessions {
-                let number = session.id.as_u64();
+            for number in numbers {
                 diary.does(format!("end {number}"));
                 self.model.sends(number, harsh());
                 let before = self.model.of(number);

@@ -171,6 +171,8 @@ pub(super) struct Model {
     refused: Mutex<Vec<(u64, File)>>,
     /// The sessions of which a report has let somebody live, or says that it may have.
     unclean: Mutex<HashSet<u64>>,
+    /// Those of which something may be held until their next end.
+    lingering: Mutex<HashSet<u64>>,
     ear: Subscription,
     heard: Mutex<Heard>,
     mishears: Mutex<Option<Mishears>>,
@@ -193,6 +195,7 @@ impl Model {
             sent: Mutex::default(),
             refused: Mutex::default(),
             unclean: Mutex::default(),
+            lingering: Mutex::default(),
             ear: registry.subscribe(),
             heard: Mutex::default(),
             mishears: Mutex::default(),
@@ -315,6 +318,7 @@ impl Model {
             lock(&self.unclean).insert(number);
         }
         if !report.is_clean() {
+            self.lingers(number);
             for known in before {
                 known.uncovered.store(true, Ordering::SeqCst);
             }
@@ -341,6 +345,16 @@ impl Model {
         self.forget(number, &gone);
     }
 
+    /// A report of this number was not clean, or may not have been.
+    pub(super) fn lingers(&self, number: u64) {
+        lock(&self.lingering).insert(number);
+    }
+
+    /// The sessions that are to be ended once more.
+    pub(super) fn take_lingering(&self) -> HashSet<u64> {
+        std::mem::take(&mut *lock(&self.lingering))
+    }
+
     /// Takes in the events that are there.
     pub(super) fn listen(&self) {
         let mut heard = lock(&self.heard);
@@ -352,6 +366,11 @@ impl Model {
                     "lost, and somebody reads: {event}"
                 );
                 heard.missed += lagged.missed();
+            }
+            if let EventKind::SessionEnded(report) = event.kind() {
+                if !report.is_clean() {
+                    self.lingers(report.session().as_u64());
+                }
             }
             let Some(process) = event.process() else {
                 continue;

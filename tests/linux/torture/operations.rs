@@ -290,6 +290,8 @@ impl Worker<'_> {
         let empty = self.scene.model.of(number).is_empty();
         let limited = self.chance.one_in(4) && empty && !is_shared(number);
         if limited {
+            // Nobody reads its report.
+            self.scene.model.lingers(number);
             options = options.time_limit(self.chance.up_to(60));
         }
         self.diary
