@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::{Answer, ReplyId};
+use super::descendants::Sees;
 use super::world::{Op, Temper, World};
 use crate::event::EventKind;
 use crate::limits::Limits;
@@ -166,6 +167,31 @@ fn a_spawn_that_does_not_come_back_is_reported_and_killed_when_it_does() {
     world.step(Op::Born(Temper::Deaf));
     assert_eq!(kills(&world, 1), 1);
     world.finish();
+}
+
+/// Before its end is asked for, or while that waits for it.
+#[test]
+fn what_a_spawn_that_failed_had_started_is_ended_with_the_session() {
+    for asked_before in [false, true] {
+        let mut world = world(&[]);
+        world.prompt_passes = false;
+        world.step(Op::Reserve(1));
+        let before = asked_before.then(|| world.end(ONE, 0));
+        world.abort_begun();
+        let reply = before.unwrap_or_else(|| world.end(ONE, 0));
+        assert!(world.answers[&reply].is_none(), "nobody has looked yet");
+        for _ in 0..40 {
+            if world.answers[&reply].is_some() {
+                break;
+            }
+            assert!(world.step(Op::Passed(Sees::All)) || world.step(Op::Timer));
+        }
+        let report = report(&world, reply);
+        assert!(report.is_clean() && report.covers_descendants());
+        assert_eq!(report.members().len(), 1, "the one that was left");
+        assert!(world.machine.lives.is_empty(), "it is over");
+        assert_eq!((world.gate.taken(), world.gate.numbers()), (0, 0));
+    }
 }
 
 #[test]

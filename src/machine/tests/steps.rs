@@ -206,26 +206,7 @@ impl World {
         );
         #[cfg(test)]
         self.meet_at_its_stage(process);
-        let facts = Facts {
-            pid: u32::try_from(process.0).unwrap() + 100,
-            inode: Some(process.0),
-            relation,
-            leads_group: ours,
-            origin: if ours {
-                Origin::Spawned
-            } else {
-                Origin::Attached
-            },
-            containment: Containment::Group,
-            reach: if ours {
-                self.tier.reach()
-            } else {
-                Reach::Leader
-            },
-            in_a_members_group: false,
-            label: None,
-            command_line: Arc::from([]),
-        };
+        let facts = self.facts_of_birth(process, relation);
         let reply = (!ours).then(|| self.next_reply());
         let born = Born {
             process,
@@ -255,6 +236,71 @@ impl World {
             begun: None,
         });
         true
+    }
+
+    /// The oldest spawn under way fails after its program had begun, and has left another one.
+    #[cfg(test)]
+    pub(super) fn abort_begun(&mut self) {
+        let (process, life, session) = self.spawning.remove(0);
+        let left = self.gate.name_found();
+        let proc = Proc {
+            session,
+            life,
+            temper: Temper::Deaf,
+            body: Body::Alive,
+            relation: Relation::Stranger,
+            traced: false,
+            unseen: false,
+            xnu: None,
+            leads_group: false,
+            company: false,
+            pinned: false,
+            hidden: true,
+            detached: false,
+            found: false,
+            inside: false,
+            started: 0,
+            exited: 0,
+            kills: 0,
+            stops: 0,
+            killable: true,
+        };
+        self.procs.insert(left, proc);
+        self.gate.abort_begun(session, process);
+        let begun = super::super::Begun {
+            session,
+            facts: Arc::new(self.facts_of_birth(process, Relation::Child)),
+            since: Some(0),
+        };
+        self.input(Input::Aborted {
+            process,
+            life,
+            begun: Some(begun),
+        });
+    }
+
+    fn facts_of_birth(&self, process: ProcessId, relation: Relation) -> Facts {
+        let ours = relation == Relation::Child;
+        Facts {
+            pid: u32::try_from(process.0).unwrap() + 100,
+            inode: Some(process.0),
+            relation,
+            leads_group: ours,
+            origin: if ours {
+                Origin::Spawned
+            } else {
+                Origin::Attached
+            },
+            containment: Containment::Group,
+            reach: if ours {
+                self.tier.reach()
+            } else {
+                Reach::Leader
+            },
+            in_a_members_group: false,
+            label: None,
+            command_line: Arc::from([]),
+        }
     }
 
     pub(super) fn exit(&mut self, process: ProcessId, seen: bool) -> bool {
