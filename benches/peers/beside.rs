@@ -9,7 +9,7 @@ use benches::worker::{Measured, Spec};
 use super::Run;
 
 /// The ways of the library; all others are its peers'.
-const OURS: [&str; 12] = [
+const OURS: [&str; 15] = [
     "procession",
     "one-session",
     "many-sessions",
@@ -20,7 +20,10 @@ const OURS: [&str; 12] = [
     "cgroup",
     "cgroup-half",
     "cgroup-contained",
+    "group-std",
+    "cgroup-std",
     "look",
+    "look-std",
     "procession-all",
 ];
 

@@ -13,8 +13,11 @@ pub(super) fn runtime() -> Outcome<Runtime> {
     Ok(Builder::new_multi_thread().enable_all().build()?)
 }
 
-/// Started by tokio.
-pub(super) fn tokio_crowd(runtime: &Runtime, children: usize) -> Outcome<(Roll, Vec<Child>)> {
+/// Started by tokio. They live as long as what is last.
+pub(super) fn tokio_crowd(
+    runtime: &Runtime,
+    children: usize,
+) -> Outcome<(Roll, Vec<Child>, Idlers)> {
     let _inside = runtime.enter();
     let idlers = Idlers::new()?;
     let mut roll = Roll::default();
@@ -24,7 +27,7 @@ pub(super) fn tokio_crowd(runtime: &Runtime, children: usize) -> Outcome<(Roll, 
         roll.add(child.id().ok_or("a child without a pid")?)?;
         crowd.push(child);
     }
-    Ok((roll, crowd))
+    Ok((roll, crowd, idlers))
 }
 
 /// How an end is timed.

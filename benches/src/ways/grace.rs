@@ -124,7 +124,7 @@ fn by_hand(children: usize) -> Outcome<Sample> {
 fn tokio(children: usize) -> Outcome<Sample> {
     let runtime = runtime()?;
     Ok(Box::new(move || {
-        let (roll, mut crowd) = tokio_crowd(&runtime, children)?;
+        let (roll, mut crowd, _idlers) = tokio_crowd(&runtime, children)?;
         over_grace(&roll, &mut || {
             let ends: Vec<_> = crowd
                 .drain(..)

@@ -100,7 +100,7 @@ fn process_wrap(children: usize) -> Outcome<Sample> {
 fn tokio(children: usize) -> Outcome<Sample> {
     let runtime = runtime()?;
     Ok(Box::new(move || {
-        let (roll, mut crowd) = tokio_crowd(&runtime, children)?;
+        let (roll, mut crowd, _idlers) = tokio_crowd(&runtime, children)?;
         timed(&roll, &mut || {
             for child in &mut crowd {
                 child.start_kill()?;

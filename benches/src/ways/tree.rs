@@ -10,7 +10,8 @@ use std::thread;
 use std::time::Duration;
 
 use process_wrap::std::{CommandWrap, ProcessGroup};
-use procession::{Containment, EventMask, Proof, Registry, SessionOptions, StopPolicy, Strength};
+use procession::{Containment, EventMask, Proof, Registry, StopPolicy, Strength};
+use rlimit::Resource;
 use rustix::process::{Signal, kill_process_group};
 
 use super::{Sample, clean, unknown};
@@ -24,13 +25,17 @@ pub(super) fn find(name: &str) -> Outcome<Sample> {
         "killpg-each" => by_hand(true),
         "process-wrap" => process_wrap(),
         "processkit" => processkit(),
-        "group" => procession(Containment::Group, false),
-        "group-half" => procession(Containment::Group, true),
-        "cgroup" => procession(Containment::Cgroup, false),
-        "cgroup-half" => procession(Containment::Cgroup, true),
+        "group" => procession(Containment::Group, false, by_its_command),
+        "group-half" => procession(Containment::Group, true, by_its_command),
+        "group-std" => procession(Containment::Group, false, by_std),
+        "cgroup" => procession(Containment::Cgroup, false, by_its_command),
+        "cgroup-half" => procession(Containment::Cgroup, true, by_its_command),
+        "cgroup-std" => procession(Containment::Cgroup, false, by_std),
         "cgroup-contained" => contained(),
         "cgroup.kill" => cgroup_kill(),
-        "look" => look(),
+        "bare-look" => bare_look(),
+        "look" => look(by_its_command),
+        "look-std" => look(by_std),
         _ => Err(unknown(name)),
     }
 }
@@ -132,12 +137,26 @@ pub fn has(tier: Containment) -> bool {
     registry(tier).is_ok()
 }
 
-fn procession(tier: Containment, half: bool) -> Outcome<Sample> {
+type Launch = fn(&Registry, Kid) -> Outcome<()>;
+
+/// Marked from its birth, as all that it starts.
+fn by_its_command(registry: &Registry, kid: Kid) -> Outcome<()> {
+    registry.spawn(1, &mut kid.native_command())?;
+    Ok(())
+}
+
+/// Marked a moment after its birth: what it has started before that is looked for by the environment.
+fn by_std(registry: &Registry, kid: Kid) -> Outcome<()> {
+    registry.spawn(1, &mut kid.command())?;
+    Ok(())
+}
+
+fn procession(tier: Containment, half: bool, launch: Launch) -> Outcome<Sample> {
     let registry = registry(tier)?;
     Ok(Box::new(move || {
         let idlers = Idlers::new()?;
         let (kid, said) = idlers.tree(half)?;
-        registry.spawn(1, &mut kid.command())?;
+        launch(&registry, kid)?;
         let mut roll = Roll::default();
         call(&mut roll, said)?;
         timed(roll, || {
@@ -225,15 +244,35 @@ fn cgroup_mount() -> Option<PathBuf> {
 }
 
 /// One pass over the machine, for a session in which somebody lives.
-fn look() -> Outcome<Sample> {
+fn look(launch: Launch) -> Outcome<Sample> {
     let registry = Registry::new()?;
-    let session = registry.open_session(SessionOptions::new())?;
     let idlers = Idlers::new()?;
-    session.spawn(&mut idlers.child()?.command())?;
+    launch(&registry, idlers.child()?)?;
+    let session = registry.session(1)?.ok_or("no session")?;
     Ok(Box::new(move || {
         let _open = (&idlers, &registry);
         let start = clock();
         session.members()?;
+        Ok(vec![clock() - start])
+    }))
+}
+
+/// The least that such a pass has to read: who is there, and of each the limit that holds the mark.
+fn bare_look() -> Outcome<Sample> {
+    Ok(Box::new(move || {
+        let start = clock();
+        let mut marked = 0;
+        for entry in fs::read_dir("/proc")? {
+            let name = entry?.file_name();
+            let Some(pid) = name.to_str().and_then(|name| name.parse().ok()) else {
+                continue;
+            };
+            let (mut soft, mut hard) = (0, 0);
+            // One that is gone by now is none of those that are looked for.
+            let read = rlimit::prlimit(pid, Resource::LOCKS, None, Some((&mut soft, &mut hard)));
+            marked += u64::from(read.is_ok() && soft != rlimit::INFINITY);
+        }
+        std::hint::black_box(marked);
         Ok(vec![clock() - start])
     }))
 }
