@@ -19,7 +19,7 @@ use crate::session::{Life, ProcessId, SessionId};
 use crate::session_options::SessionOptions;
 use crate::signal::Signal;
 use crate::stop::StopPolicy;
-use crate::sys::Pin;
+use crate::sys::{Pin, Waker};
 
 /// A report that is waited for, or why there is none.
 pub(crate) type EndingCell = Cell<Result<SessionReport>>;
@@ -210,16 +210,24 @@ impl Drop for AllEnded {
 #[derive(Clone, Debug)]
 pub(crate) struct Mail {
     sender: Sender<Message>,
-    waker: Arc<mio::Waker>,
-    /// The reactor has been woken and has not begun to drain since: one wake-up is enough.
-    woken: Arc<AtomicBool>,
+    waker: Arc<Waker>,
+    called: Arc<Called>,
 }
 
 /// The receiving end.
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     receiver: Receiver<Message>,
-    woken: Arc<AtomicBool>,
+    called: Arc<Called>,
+}
+
+/// What the reactor was told since it began to drain: once is enough.
+#[derive(Debug, Default)]
+struct Called {
+    /// To wake.
+    at_once: AtomicBool,
+    /// To wake a little later.
+    soon: AtomicBool,
 }
 
 /// The reactor is gone, and the message with it.
@@ -227,15 +235,15 @@ pub(crate) struct Mailbox {
 pub(crate) struct Undelivered;
 
 /// A mailbox whose reactor is woken by `waker`.
-pub(crate) fn mailbox(waker: Arc<mio::Waker>) -> (Mail, Mailbox) {
+pub(crate) fn mailbox(waker: Arc<Waker>) -> (Mail, Mailbox) {
     let (sender, receiver) = unbounded();
-    let woken = Arc::new(AtomicBool::new(false));
+    let called = Arc::<Called>::default();
     let mail = Mail {
         sender,
         waker,
-        woken: Arc::clone(&woken),
+        called: Arc::clone(&called),
     };
-    (mail, Mailbox { receiver, woken })
+    (mail, Mailbox { receiver, called })
 }
 
 impl Mail {
@@ -246,22 +254,31 @@ impl Mail {
         Ok(())
     }
 
-    /// Sends what is in time when the reactor wakes for something else. Not too much of it: now and then it is woken all
-    /// the same.
+    /// Sends what is in time when the reactor wakes for something else, and is better done before that, at leisure. Not too
+    /// much of it: now and then it is woken at once all the same.
     pub(crate) fn send_quietly(&self, message: Message) -> Result<(), Undelivered> {
         self.sender.send(message).map_err(|_gone| Undelivered)?;
+        let called = &self.called;
         if self.sender.len() >= BACKLOG {
             self.wake();
+        } else if !called.soon.swap(true, Ordering::SeqCst) && self.waker.wake_soon().is_err() {
+            // Nothing depends on it.
+            called.soon.store(false, Ordering::SeqCst);
         }
         Ok(())
     }
 
+    #[cfg(test)]
+    pub(crate) fn has_unread(&self) -> bool {
+        !self.sender.is_empty()
+    }
+
     /// Has the reactor look into its mailbox.
     pub(crate) fn wake(&self) {
-        if !self.woken.swap(true, Ordering::SeqCst) && self.waker.wake().is_err() {
+        if !self.called.at_once.swap(true, Ordering::SeqCst) && self.waker.wake().is_err() {
             // EAGAIN is a counter that is full, and so a reactor that wakes anyhow; mio deals with that. No other error
             // is known for a descriptor that we hold; should there be one, the next sender tries again.
-            self.woken.store(false, Ordering::SeqCst);
+            self.called.at_once.store(false, Ordering::SeqCst);
         }
     }
 }
@@ -269,7 +286,8 @@ impl Mail {
 impl Mailbox {
     /// Takes all that has been sent. Whoever sends after this wakes the reactor again.
     pub(crate) fn drain(&self, into: &mut Vec<Message>) {
-        self.woken.store(false, Ordering::SeqCst);
+        self.called.at_once.store(false, Ordering::SeqCst);
+        self.called.soon.store(false, Ordering::SeqCst);
         into.extend(self.receiver.try_iter());
     }
 }

@@ -4,7 +4,7 @@ use std::process::Command;
 use std::sync::mpsc;
 use std::time::Duration;
 
-use super::Message;
+use super::{Message, clock};
 use crate::{
     Error, ErrorKind, EventMask, Limits, Registry, SessionOptions, SpawnOptions, StopPolicy,
 };
@@ -105,4 +105,18 @@ fn a_reactor_that_panics_leaves_nobody_waiting_and_the_drop_leaves_nothing_alive
     assert!(is_child(process.pid()), "the panic itself kills nobody");
     drop(registry);
     assert!(!is_child(process.pid()), "killed and reaped by the drop");
+}
+
+/// Nobody listens for it and nothing else happens: it is not left for the moment at which the process exits.
+#[test]
+fn a_birth_is_taken_in_soon_after_it() {
+    let registry = Registry::new().expect("a registry");
+    let child = registry.spawn(1, &mut sleeper()).expect("there is `sleep`");
+    let began = clock::now();
+    while registry.0.shared.mail.has_unread() {
+        assert!(began.elapsed() < WATCHDOG, "it lies in the mailbox");
+        std::thread::yield_now();
+    }
+    drop(registry);
+    assert!(!is_child(child.pid()));
 }

@@ -86,7 +86,7 @@ pub(crate) use launch::{Unborn, launch, signal_mask};
 pub(super) use orphans::{EVERY_CHILD, adopts_orphans_by_wish, ask_for_orphans, give_up_orphans};
 pub(crate) use orphans::{adopter_of_orphans, is_childless};
 pub(crate) use pin::{Pin, is_gone, sleep_on_alone};
-pub(crate) use poller::{Poller, Watch};
+pub(crate) use poller::{Poller, Waker, Watch};
 pub(crate) use random::random_u64;
 pub(crate) use revocation::Revocation;
 pub(crate) use signal::send_signal;

@@ -6,7 +6,7 @@ use std::ptr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mio::{Events, Poll, Waker};
+use mio::{Events, Poll, Registry};
 use rustix::event::kqueue::{Event, EventFilter, EventFlags};
 use rustix::io::Errno;
 
@@ -28,6 +28,38 @@ pub(crate) struct Poller {
     watch: Watch,
 }
 
+/// Wakes the reactor to look into its mailbox, from any thread.
+#[derive(Debug)]
+pub(crate) struct Waker {
+    now: mio::Waker,
+}
+
+impl Waker {
+    fn new(registry: &Registry) -> io::Result<Self> {
+        let now = mio::Waker::new(registry, MAILBOX)?;
+        Ok(Self { now })
+    }
+
+    /// At once.
+    ///
+    /// # Errors
+    ///
+    /// None is known that lasts.
+    pub(crate) fn wake(&self) -> io::Result<()> {
+        self.now.wake()
+    }
+
+    /// With the next that wakes it: no timer is set from here.
+    #[allow(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "another back end sets one"
+    )]
+    pub(crate) fn wake_soon(&self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Adds pins to a [`Poller`] and removes them, from any thread.
 ///
 /// By `kevent(2)` on mio's own kqueue, with the token as the data, as mio does it: each process has a kqueue of its own,
@@ -46,7 +78,7 @@ impl Poller {
     pub(crate) fn new() -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry();
-        let waker = Arc::new(Waker::new(registry, MAILBOX)?);
+        let waker = Arc::new(Waker::new(registry)?);
         let watch = Watch {
             queue: Arc::new(Queue::duplicate(registry.as_fd())?),
         };

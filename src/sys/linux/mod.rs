@@ -8,7 +8,7 @@
 //! | `wait` | `waitid(P_PIDFD)`, raw, because the C library's hides the usage |
 //! | `info` | `ioctl(PIDFD_GET_INFO)` |
 //! | `signal` | `pidfd_send_signal`, `kill` |
-//! | `poller`, `timer` | `epoll` by way of mio, `timerfd` |
+//! | `poller`, `timer`, `waker` | `epoll` and `eventfd` by way of mio, `timerfd` |
 //! | `revocation` | `eventfd` |
 //! | `launch` | `clone`, and what the child does until `execve` |
 //! | `procfs`, `parse` | `/proc` |
@@ -43,6 +43,7 @@ mod signal;
 mod table;
 mod timer;
 mod wait;
+mod waker;
 
 #[cfg(test)]
 mod tests;
@@ -67,3 +68,4 @@ pub(crate) use table::{
     LIMIT_OF_MARK, ProcessTable, adopts_orphans, mark_limit, own_limit, start_of, ticks_in,
     ticks_since_boot,
 };
+pub(crate) use waker::Waker;

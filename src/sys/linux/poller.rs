@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Registry, Token, Waker};
+use mio::{Events, Interest, Poll, Registry, Token};
 use rustix::event::epoll;
 
 use super::cgroup::Leaf;
 use super::pin::Pin;
 use super::timer::Timer;
-use crate::sys::unix::{BATCH, MAILBOX, TIMER, take_events};
+use super::waker::Waker;
+use crate::sys::unix::{BATCH, TIMER, take_events};
 use crate::sys::vocabulary::Ready;
 
 /// The reactor's poll.
@@ -34,7 +35,7 @@ pub(crate) struct Watch {
 }
 
 impl Poller {
-    /// Opens the poll with its timer and its mailbox: four descriptors.
+    /// Opens the poll with its timer and its mailbox: five descriptors.
     ///
     /// # Errors
     ///
@@ -47,7 +48,7 @@ impl Poller {
     pub(super) fn with_batch(batch: usize) -> io::Result<Self> {
         let poll = Poll::new()?;
         let registry = poll.registry();
-        let waker = Arc::new(Waker::new(registry, MAILBOX)?);
+        let waker = Arc::new(Waker::new(registry)?);
         let timer = Timer::new()?;
         registry.register(&mut SourceFd(&timer.raw_fd()), TIMER, Interest::READABLE)?;
         let watch = Watch {

@@ -1,4 +1,4 @@
-//! One timerfd, armed to an absolute instant.
+//! Timerfds: one that is armed to an absolute instant, and one that is set by whoever wants something done soon.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -29,12 +29,10 @@ impl Timer {
     ///
     /// `EMFILE`, `ENFILE`, `ENOMEM`.
     pub(super) fn new() -> io::Result<Self> {
-        // CLOCK_MONOTONIC is the clock of `Instant`: neither notices a change of the wall clock or a suspended machine.
-        let fd = timerfd_create(
-            TimerfdClockId::Monotonic,
-            TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK,
-        )?;
-        Ok(Self { fd, armed: None })
+        Ok(Self {
+            fd: create()?,
+            armed: None,
+        })
     }
 
     /// The descriptor to register.
@@ -48,11 +46,7 @@ impl Timer {
             return Ok(());
         }
         let ahead = deadline.map_or(Duration::ZERO, |at| ahead(at, now));
-        let once = Itimerspec {
-            it_interval: timespec(Duration::ZERO),
-            it_value: timespec(ahead),
-        };
-        timerfd_settime(&self.fd, TimerfdTimerFlags::empty(), &once)?;
+        set(&self.fd, ahead)?;
         self.armed = deadline;
         Ok(())
     }
@@ -61,6 +55,47 @@ impl Timer {
     pub(super) fn fired(&mut self) {
         self.armed = None;
     }
+}
+
+/// A timer that any thread sets, to a moment ahead. Nobody knows how it stands, and it is never read either.
+#[derive(Debug)]
+pub(super) struct Alarm {
+    fd: OwnedFd,
+}
+
+impl Alarm {
+    /// # Errors
+    ///
+    /// `EMFILE`, `ENFILE`, `ENOMEM`.
+    pub(super) fn new() -> io::Result<Self> {
+        Ok(Self { fd: create()? })
+    }
+
+    /// The descriptor to register.
+    pub(super) fn raw_fd(&self) -> RawFd {
+        self.fd.as_raw_fd()
+    }
+
+    /// It goes off once, so far ahead, and not at the time that it was set to before.
+    pub(super) fn set(&self, ahead: Duration) -> io::Result<()> {
+        set(&self.fd, ahead.clamp(AT_ONCE, FURTHEST))
+    }
+}
+
+fn create() -> io::Result<OwnedFd> {
+    // CLOCK_MONOTONIC is the clock of `Instant`: neither notices a change of the wall clock or a suspended machine.
+    let flags = TimerfdFlags::CLOEXEC | TimerfdFlags::NONBLOCK;
+    Ok(timerfd_create(TimerfdClockId::Monotonic, flags)?)
+}
+
+/// Zero disarms it.
+fn set(fd: &OwnedFd, ahead: Duration) -> io::Result<()> {
+    let once = Itimerspec {
+        it_interval: timespec(Duration::ZERO),
+        it_value: timespec(ahead),
+    };
+    timerfd_settime(fd, TimerfdTimerFlags::empty(), &once)?;
+    Ok(())
 }
 
 /// How far ahead the timer is set for a deadline.

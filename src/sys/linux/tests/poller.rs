@@ -154,6 +154,19 @@ fn many_wakes_before_one_wait_are_one_report() {
 }
 
 #[test]
+fn a_wake_up_that_may_wait_comes_by_itself_once_for_each_time() {
+    let mut poller = Poller::new().unwrap();
+    for _ in 0..3 {
+        let began = now();
+        poller.waker().wake_soon().unwrap();
+        poller.waker().wake_soon().unwrap();
+        assert_eq!(wait(&mut poller), [Ready::Mailbox]);
+        assert!(began.elapsed() < PATIENCE, "it was woken by the watchdog");
+        assert_eq!(look(&mut poller), []);
+    }
+}
+
+#[test]
 fn a_full_batch_says_that_there_may_be_more_and_nothing_is_lost() {
     let mut poller = Poller::with_batch(4).unwrap();
     let mut child = Actor::idle();
