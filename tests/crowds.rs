@@ -11,9 +11,12 @@ use procession::{
     Event, EventKind, EventMask, How, Process, Reason, Registry, Rung, Signal, StopPolicy,
 };
 
+use support::adversary::parent_of_a_markless_child;
+use support::tree::has_forgotten;
 use support::{
-    Crowd, LONG_ENOUGH, Rounds, Works, builder, clean, close_with, drain, eventually, is_exit,
-    is_our_child, member, next_event, now, only_member, pipe, registry, role, test,
+    Crowd, LONG_ENOUGH, Pinned, Rounds, Works, builder, clean, close_with, drain, eventually,
+    is_exit, is_our_child, member, next_event, now, only_member, pipe, registry, role, role_of,
+    test,
 };
 
 fn main() -> ExitCode {
@@ -25,8 +28,9 @@ fn main() -> ExitCode {
             test!(stubborn_children_that_are_stopped_from_many_threads_share_one_grace_time),
             test!(children_that_die_before_they_are_registered_are_started_once_and_exited_once),
             test!(a_thousand_exits_at_once_are_all_told),
+            test!(children_that_their_parents_alone_know_are_found_however_many_they_are),
         ],
-        &[],
+        &[role_of!(parent_of_a_markless_child)],
     )
 }
 
@@ -193,4 +197,24 @@ fn a_thousand_exits_at_once_are_all_told() {
         registry.processes().works().is_empty()
     });
     assert!(drain(&exits).is_empty(), "told twice");
+}
+
+/// Where there are as many as this it costs less to ask everybody for its parent than every parent for its children.
+fn children_that_their_parents_alone_know_are_found_however_many_they_are() {
+    let registry = registry();
+    let mut crowd = Crowd::new();
+    for _ in 0..STUBBORN {
+        let mut parent = role("parent_of_a_markless_child");
+        let parent = parent.stdout(crowd.output());
+        registry.spawn(1, parent).works();
+    }
+    let numbers = crowd.numbers(STUBBORN);
+    eventually("they have become other programs", || {
+        numbers.iter().copied().all(has_forgotten)
+    });
+    let pinned = |&pid| Pinned::open(pid).expect("it lives");
+    let children: Vec<_> = numbers.iter().map(pinned).collect();
+    let report = end(&registry, 1, &StopPolicy::immediate());
+    assert!(children.iter().all(Pinned::is_dead), "\n{report}");
+    assert_eq!(report.leftovers().count(), STUBBORN, "\n{report}");
 }

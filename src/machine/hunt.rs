@@ -48,12 +48,17 @@ pub(crate) struct Passed {
     pub(crate) fate: Fate,
     /// No process vanished between being listed and being looked at.
     pub(crate) calm: bool,
-    /// A pass in which nothing happened is repeated at once, and all are told together.
+    /// A pass in which nothing happened is repeated at once, and all are told together. One during which nobody was born
+    /// counts as [`AT_ONE_MOMENT`].
     pub(crate) rounds: u8,
     pub(crate) seen: BTreeMap<Life, Seen>,
     /// This program has no child at all.
     pub(crate) childless: bool,
 }
+
+/// So many rounds stand for one picture of a single moment, in which nobody can be missing: as many as are wanted where a
+/// process can be born behind each of them.
+pub(crate) const AT_ONE_MOMENT: u8 = 2;
 
 /// How far a pass came.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

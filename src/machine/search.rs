@@ -5,7 +5,7 @@
 //! finds becomes a member, held by a pin of its own. One pass that finds nothing proves little: what forks and exits all
 //! the time can be met by none of its steps. So it takes two passes that are *quiet* (nobody was met, alive or freshly
 //! dead, and no process vanished between being listed and being looked at), or on a machine that is too busy for that
-//! many passes in a row that met nothing that is marked, alive or dead.
+//! many passes in a row that met nothing that is marked, alive or dead. One is enough if nobody was born meanwhile.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::action::Action;
 use super::deadlines::Wake;
 use super::engine::{Machine, Pending};
-use super::hunt::{Enclosure, Fate, Hunt, Passed, Seen};
+use super::hunt::{AT_ONE_MOMENT, Enclosure, Fate, Hunt, Passed, Seen};
 use super::ids::OpId;
 use super::ladder::Ladder;
 use super::life::LifeState;
@@ -171,7 +171,7 @@ impl Search {
         let waits = self.wants_proof && self.proof_tries < PROOF_TRIES;
         if waits && self.failed < FAILED_PASSES {
             Established::Nothing
-        } else if self.quiet >= 2 || self.unmarked >= UNMARKED_PASSES {
+        } else if self.quiet >= AT_ONE_MOMENT || self.unmarked >= UNMARKED_PASSES {
             Established::Gone
         } else if self.failed >= FAILED_PASSES {
             Established::Blind
@@ -214,7 +214,7 @@ impl Search {
             0
         };
         self.claims.clone_from(&seen.claims);
-        let waits = self.wants_proof && self.quiet >= 2 && !self.childless;
+        let waits = self.wants_proof && self.quiet >= AT_ONE_MOMENT && !self.childless;
         self.proof_tries = self.proof_tries.saturating_add(u8::from(waits));
         if calm && !waits {
             Duration::ZERO

@@ -41,7 +41,8 @@
 //! checks. They may block on a process that is stuck in the kernel, so they are never called from the reactor.
 //!
 //! **All processes.** [`ProcessTable`] lists them, and says of each what a search for descendants goes by: the limit that
-//! holds the mark, the group, parent, user and start. It is for helper threads. [`mark_limit`] sets the mark; a back end without
+//! holds the mark, the group, parent, user and start. Where [`births`](ProcessTable::births) are counted, a list during which there was
+//! none is a picture of one moment. It is for helper threads. [`mark_limit`] sets the mark; a back end without
 //! such a limit says why in [`own_limit`], and shows everybody without a mark.
 //!
 //! **Cgroups.** [`Cgroups`] makes a [`Leaf`] for a life of a session, which holds its processes whatever they do, kills them at once

@@ -235,6 +235,17 @@ pub(crate) fn vanishing_daemon() {
     thorough_daemon();
 }
 
+/// The same without leaving its parent: that one alone says whose it is. Says its pid.
+pub(crate) fn parent_of_a_markless_child() {
+    if is_copy() {
+        lower_own_mark();
+        new_session();
+        say(std::process::id());
+        forget_everything();
+    }
+    linger();
+}
+
 /// As `ulimit -x 7` does.
 pub(crate) fn lower_own_mark() {
     set_locks(0, 7, 7);

@@ -128,6 +128,11 @@ impl Crowd {
         )
     }
 
+    /// The numbers that so many have said.
+    pub(crate) fn numbers(&mut self, count: usize) -> Vec<u32> {
+        (0..count).map(|_| self.lines.number()).collect()
+    }
+
     /// Waits until so many have said that they are ready.
     pub(crate) fn await_ready(&mut self, count: usize) {
         for _ in 0..count {

@@ -75,7 +75,7 @@ impl Round<'_> {
                     pid,
                     instance: None,
                 };
-                if self.seize(pid).unwrap_or_else(|| self.visit(new, None)) {
+                if self.seize(pid).unwrap_or_else(|| self.visit(new)) {
                     met_at = clock::now();
                     met = true;
                 }

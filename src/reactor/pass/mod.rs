@@ -8,8 +8,10 @@ mod descent;
 mod earlier;
 mod enclosure;
 mod found;
+mod going;
 mod kin;
 mod lasting;
+mod offspring;
 mod round;
 mod strays;
 

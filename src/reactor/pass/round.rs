@@ -6,9 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::earlier::Testimony;
-use super::kin::{Acquaintance, Kin, acquaintance, is_alive};
+use super::kin::{Acquaintance, Kin, acquaintance};
 use super::lasting::Lasting;
-use super::{Memory, Prey, Remembered, Scene, nobody, refused};
+use super::offspring::Offspring;
+use super::{Memory, Prey, Remembered, Scene, nobody};
 use crate::limit_mark::{self, Pair};
 use crate::machine::{Fate, Passed, Says, Seen, Sighting, Verdict};
 use crate::mark::{self, Mark};
@@ -41,10 +42,13 @@ pub(super) struct Round<'a> {
     pub(super) kin: Option<Kin>,
     /// How many parents are being met for the sake of their children.
     depth: u8,
-    listed: Vec<Listed>,
-    lasting: Lasting,
+    pub(super) listed: Vec<Listed>,
+    pub(super) lasting: Lasting,
     /// Those of our children that nobody holds, as they were when the list was begun.
-    strays: HashSet<u32>,
+    pub(super) strays: HashSet<u32>,
+    pub(super) offspring: Offspring<'a>,
+    /// Somebody was met of whom nothing can be said yet.
+    pub(super) undecided: bool,
     pub(super) passed: Passed,
 }
 
@@ -104,6 +108,8 @@ impl<'a> Round<'a> {
             listed: Vec::new(),
             lasting: Lasting::default(),
             strays: HashSet::new(),
+            offspring: Offspring::default(),
+            undecided: false,
             passed: Passed::default(),
         }
     }
@@ -114,6 +120,7 @@ impl<'a> Round<'a> {
     }
 
     pub(super) fn begin(&mut self) {
+        self.undecided = false;
         self.passed = nobody(self.scene);
     }
 
@@ -129,85 +136,13 @@ impl<'a> Round<'a> {
         there || pid == self.own || pid == 1 || not_ours
     }
 
-    pub(super) fn go(&mut self) -> Passed {
-        self.begin();
-        let killing = self.scene.prey.iter().any(|prey| prey.hunt.kill.is_some());
-        let newest = self.table.newest();
-        let mut met = false;
-        let chases = self.scene.prey.iter().any(is_chased);
-        if let (true, true, Some(newest)) = (self.remembered.restless, chases, newest) {
-            // Before the list, which is long where something has left thousands of zombies.
-            met |= self.chase(newest);
-        }
-        let children = self.children();
-        self.note_inhabited();
-        self.strays = self.strays();
-        self.read_descent();
-        if killing {
-            self.fell();
-        }
-        let newest = self.table.newest();
-        let mut listed = std::mem::take(&mut self.listed);
-        if self.table.list(&mut listed).is_err() {
-            return refused();
-        }
-        self.lasting = self.shared.lasting();
-        self.lasting.retain(&listed);
-        self.remembered.make_room(listed.len());
-        for &entry in &listed {
-            met |= self.visit(entry, children.get(&entry.pid).copied());
-        }
-        self.shared.keep_lasting(std::mem::take(&mut self.lasting));
-        self.listed = listed;
-        // What forks all the time has taken numbers meanwhile.
-        let restless = (met || self.is_stirred()) && self.table.newest() != newest;
-        if let (true, true, Some(newest)) = (restless, chases, newest) {
-            self.chase(newest);
-        }
-        self.remembered.restless = restless;
-        self.finish()
-    }
-
-    /// Whoever lives now can start another one behind this round's back.
-    fn note_inhabited(&mut self) {
-        for index in 0..self.scene.prey.len() {
-            let members = &self.scene.prey[index].members;
-            let inhabited = members.iter().any(|member| is_alive(member));
-            self.seen(index).inhabited = u8::from(inhabited);
-        }
-    }
-
-    /// Whether somebody has forked a moment ago, as far as can be told: what does it all the time leaves its dead, and is
-    /// hardly ever met alive by going through a list.
-    fn is_stirred(&self) -> bool {
-        !self.passed.calm || self.passed.seen.values().any(|seen| seen.freshly_dead)
-    }
-
-    /// The children of the members that live, and for whom they were asked.
-    pub(super) fn children(&self) -> HashMap<u32, usize> {
-        let mut all = HashMap::new();
-        let mut children = Vec::new();
-        for (index, prey) in self.scene.prey.iter().enumerate() {
-            for parent in &prey.parents {
-                children.clear();
-                if is_alive(parent) {
-                    self.table.children(parent.facts.pid, &mut children);
-                }
-                // The answer was about this one if it lives on.
-                if is_alive(parent) {
-                    all.extend(children.iter().map(|&child| (child, index)));
-                }
-            }
-        }
-        all
-    }
-
     /// Looks at one process. Says whether somebody new was met behind it.
-    pub(super) fn visit(&mut self, listed: Listed, child_of: Option<usize>) -> bool {
+    pub(super) fn visit(&mut self, listed: Listed) -> bool {
         let pid = listed.pid;
         if pid == self.own || pid == 1 {
             return false;
         }
+        let child_of = self.child_of(pid);
         let is_stray = self.strays.contains(&pid);
         let descends = self.descendant(pid);
         let descendant = descends.and_then(|whose| self.prey_of(whose));
@@ -290,6 +225,7 @@ impl<'a> Round<'a> {
         }
         let Some(found) = found.or_else(|| table.outline(pid).ok()) else {
             self.passed.calm = false;
+            self.undecided = true;
             return Named::NotYet;
         };
         let named = (0..self.scene.prey.len()).find(|&prey| self.names(pid, prey) == Says::Ours);
@@ -297,7 +233,9 @@ impl<'a> Round<'a> {
             return Named::By(prey);
         }
         // The dead have no environment. One who has died a moment ago may have left a child.
-        if self.table.outline(pid).map_or(true, |now| now.is_zombie) {
+        let now = self.table.outline(pid);
+        self.undecided |= now.is_err();
+        if now.map_or(true, |now| now.is_zombie) {
             self.passed.calm = false;
             // The dead keep their limit. What another registry has marked is that one's.
             if !is_marked_by_another(limits) {
@@ -311,6 +249,7 @@ impl<'a> Round<'a> {
             && self.remembered.is_news(&listed)
         {
             self.passed.calm = false;
+            self.undecided = true;
             self.suspect(found.parent);
             return Named::NotYet;
         }
@@ -378,22 +317,9 @@ impl<'a> Round<'a> {
 
     /// Looks closely at somebody for whom something speaks. Says whether it is alive and new.
     pub(super) fn meet(&mut self, pid: u32, hint: Hint) -> bool {
-        match self.known.get(&pid).map(|core| acquaintance(core)) {
-            Some(Acquaintance::Lives) => {
-                self.seen(hint.prey).living = true;
-                return false;
-            }
-            Some(Acquaintance::Dead) => {
-                // It exited, and the machine was told. A leader is kept like this for its group's sake (before 6.9), and so
-                // is whom its parent does not bury: that it is still there says nothing of anybody else.
-                let core = self.known.get(&pid);
-                let news = (pid, core.and_then(|core| core.facts.inode));
-                let fresh = self.is_freshly_dead(news, hint.prey);
-                self.seen(hint.prey).marked |= fresh;
-                return false;
-            }
-            // The number is another's.
-            Some(Acquaintance::Gone) | None => {}
+        let known = self.known.get(&pid).map(Arc::clone);
+        if known.is_some_and(|core| self.greet(&core, hint.prey)) {
+            return false;
         }
         if self.scene.taken_in.contains(&pid) || self.belongs_to_detached(pid) {
             return false;
@@ -426,6 +352,7 @@ impl<'a> Round<'a> {
         }
         let Ok(described) = self.table.describe(pid) else {
             self.passed.calm = false;
+            self.undecided = true;
             return false;
         };
         self.meet_parent(described.parent, hint.prey);
@@ -459,6 +386,22 @@ impl<'a> Round<'a> {
             }
             Verdict::Member => self.welcome(pin, hint.prey, described.group, sighting.in_group),
         }
+    }
+
+    /// Looks at somebody who is held. `false`: it is gone, and its number another's, or nobody's.
+    pub(super) fn greet(&mut self, core: &Core, prey: usize) -> bool {
+        match acquaintance(core) {
+            Acquaintance::Lives => self.seen(prey).living = true,
+            Acquaintance::Dead => {
+                // It exited, and the machine was told. A leader is kept like this for its group's sake (before 6.9), and so
+                // is whom its parent does not bury: that it is still there says nothing of anybody else.
+                let news = (core.facts.pid, core.facts.inode);
+                let fresh = self.is_freshly_dead(news, prey);
+                self.seen(prey).marked |= fresh;
+            }
+            Acquaintance::Gone => return false,
+        }
+        true
     }
 
     /// Most are in the group of a member, or are children of one, and nothing else has to be read of them. Its group, and
@@ -541,7 +484,7 @@ impl<'a> Round<'a> {
 
 /// What is to be killed is chased. So is, once its end has begun, what only its environment may name: where its dead are
 /// taken away at once it leaves no other trace.
-fn is_chased(prey: &Prey) -> bool {
+pub(super) fn is_chased(prey: &Prey) -> bool {
     prey.hunt.kill.is_some() || (prey.hunt.ending && prey.hunt.marked_late)
 }
 

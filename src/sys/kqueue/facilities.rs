@@ -26,6 +26,12 @@ impl Facilities {
     /// Why there may be no [`exit_info`](Self::exit_info).
     pub(crate) const NO_EXIT_INFO: &str = "it is masked";
 
+    /// Whether each process tells who its parent is, at less cost than a parent its children: one list tells it of all.
+    #[allow(clippy::unused_self, reason = "another back end has to know")]
+    pub(crate) fn tells_parents(&self) -> bool {
+        false
+    }
+
     /// Whether orphans can come to this process.
     ///
     /// # Errors

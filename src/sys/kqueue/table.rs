@@ -61,6 +61,12 @@ impl ProcessTable {
         system::newest()
     }
 
+    /// Nobody counts them here.
+    #[allow(clippy::unused_self, reason = "another back end reads it")]
+    pub(crate) fn births(&self) -> Option<u64> {
+        None
+    }
+
     /// Limits that hold no mark: nobody's do here. `Gone` is told truly.
     pub(crate) fn limits(&self, pid: u32) -> Limits {
         match to_pid(pid) {
@@ -81,6 +87,12 @@ impl ProcessTable {
     pub(crate) fn group(&self, pid: u32) -> Option<u32> {
         let group = system::group(to_pid(pid).ok()?).ok()?;
         Some(group).filter(|group| *group > 0)
+    }
+
+    /// Not asked for: see [`Facilities::tells_parents`](super::facilities::Facilities::tells_parents).
+    #[allow(clippy::unused_self, reason = "another back end asks")]
+    pub(crate) fn parent(&self, _pid: u32) -> Option<u32> {
+        None
     }
 
     /// The children of a process. On macOS by its unique id: also those whom a tracer has taken for the time being.

@@ -24,6 +24,11 @@ impl Facilities {
     /// Why there may be no [`exit_info`](Self::exit_info).
     pub(crate) const NO_EXIT_INFO: &str = "PIDFD_INFO_EXIT came with Linux 6.15";
 
+    /// Whether each process tells who its parent is, at less cost than a parent its children.
+    pub(crate) fn tells_parents(&self) -> bool {
+        self.pidfd_info
+    }
+
     /// Whether orphans of this process can be dealt with: every child of it is reaped as soon as it has ended, so that the
     /// group of one that was has to be in reach.
     ///

@@ -96,6 +96,16 @@ pub(super) fn parse_last_pid(load: &[u8]) -> Option<u32> {
     text.split_ascii_whitespace().nth(4)?.parse().ok()
 }
 
+/// Parses what `/proc/stat` says of the processes and threads that were started since the machine was. Zero is what is told
+/// where nobody counts.
+pub(super) fn parse_births(stat: &[u8]) -> Option<u64> {
+    let line = stat
+        .split(|byte| *byte == b'\n')
+        .find_map(|line| line.strip_prefix(b"processes "))?;
+    let births = std::str::from_utf8(line).ok()?.parse().ok()?;
+    Some(births).filter(|births| *births > 0)
+}
+
 /// Parses `/proc/PID/status`, where the kernel escapes newlines in the program's name: a line is a line.
 pub(super) fn parse_status(status: &[u8]) -> Option<ProcStatus> {
     let field = |name: &str| {
@@ -246,6 +256,12 @@ mod tests {
         assert_eq!(parse_children(b""), []);
         assert_eq!(parse_last_pid(b"0.20 0.18 0.12 1/80 11206\n"), Some(11_206));
         assert_eq!(parse_last_pid(b"0.20 0.18"), None);
+        assert_eq!(
+            parse_births(b"intr 1 2\nctxt 9\nprocesses 75512\n"),
+            Some(75_512)
+        );
+        assert_eq!(parse_births(b"ctxt 9\nprocesses 0\n"), None);
+        assert_eq!(parse_births(b"ctxt 9\nprocs_running 2\n"), None);
     }
 
     #[test]
@@ -405,6 +421,7 @@ mod tests {
             let _ = (parse_list(&bytes), parse_name(&bytes));
             let _ = Environ::new(bytes.clone()).variables().count();
             let _ = (parse_limits(&bytes), parse_children(&bytes), parse_last_pid(&bytes));
+            let _ = parse_births(&bytes);
         }
 
         #[test]

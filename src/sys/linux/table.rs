@@ -10,18 +10,20 @@
 use std::ffi::OsString;
 use std::io;
 use std::mem::MaybeUninit;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, RawDir, fstat, openat, readlinkat, statat};
 use rustix::io::Errno;
+use rustix::process::{PidfdFlags, pidfd_open};
 
 use super::cgroup::Mounts;
 use super::facilities::Facilities;
 use super::info;
 use super::parse::{
-    invalid, parse_children, parse_last_pid, parse_limits, parse_list, parse_name, parse_stat,
+    invalid, parse_births, parse_children, parse_last_pid, parse_limits, parse_list, parse_name,
+    parse_stat,
 };
 use super::pin::Pin;
 use super::procfs::{read_facts, read_file, ticks_per_second};
@@ -36,6 +38,8 @@ use crate::sys::vocabulary::{
 const COMMAND_LINE: u64 = 64 << 10;
 const ENVIRONMENT: u64 = 8 << 20;
 const RECORD: u64 = 64 << 10;
+/// Of the machine's own file, which has a line for each processor and a number for each interrupt.
+const STATISTICS: u64 = 4 << 20;
 
 /// Room for the entries of one call: about a thousand processes.
 const LISTED_AT_ONCE: usize = 32 << 10;
@@ -114,6 +118,14 @@ impl ProcessTable {
         parse_last_pid(text.get(..length)?).map(Newest::Given)
     }
 
+    /// How many processes and threads were ever started on this machine, in all pid namespaces: the same number twice, and
+    /// there was none in between. `None` where that is not told.
+    pub(crate) fn births(&self) -> Option<u64> {
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC;
+        let stat = openat(&self.proc, "stat", flags, Mode::empty()).ok()?;
+        parse_births(&read_file(&stat, STATISTICS).ok()?)
+    }
+
     /// The limit that holds the mark; `Refused` for a process of another user, unless we may do anything.
     pub(crate) fn limits(&self, pid: u32) -> Limits {
         match to_pid(pid) {
@@ -166,6 +178,13 @@ impl ProcessTable {
             };
             self.children_of_thread(pid, thread, into);
         }
+    }
+
+    /// Its parent, 0 if that lies outside of our pid namespace; `None` if it is gone, and where
+    /// [nobody tells](Facilities::tells_parents).
+    pub(crate) fn parent(&self, pid: u32) -> Option<u32> {
+        let pidfd = pidfd_open(to_pid(pid).ok()?, PidfdFlags::empty()).ok()?;
+        info::parent(pidfd.as_fd()).ok()
     }
 
     fn children_of_thread(&self, pid: u32, thread: u32, into: &mut Vec<u32>) {

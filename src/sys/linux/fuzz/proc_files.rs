@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use super::plain;
 use crate::fuzzing::Source;
 use crate::sys::linux::parse::{
-    ProcStatus, Stat, parse_boot_id, parse_children, parse_last_pid, parse_limits, parse_name,
-    parse_stat, parse_status,
+    ProcStatus, Stat, parse_births, parse_boot_id, parse_children, parse_last_pid, parse_limits,
+    parse_name, parse_stat, parse_status,
 };
 use crate::sys::linux::table::pid_of;
 
@@ -23,7 +23,7 @@ pub(crate) fn proc_files(data: &[u8]) {
         return;
     };
     let source = Source::new(data);
-    match file % 7 {
+    match file % 8 {
         0 => {
             assert_eq!(parse_stat(data), plain_stat(data));
             written_stat(source);
@@ -45,7 +45,11 @@ pub(crate) fn proc_files(data: &[u8]) {
             written_last_pid(source);
         }
         5 => boot_id(data),
-        _ => directory_name(data),
+        6 => directory_name(data),
+        _ => {
+            assert_eq!(parse_births(data), plain_births(data));
+            written_births(source);
+        }
     }
 }
 
@@ -217,6 +221,31 @@ fn written_last_pid(mut source: Source<'_>) {
     let loads = [(); 3].map(|()| load(&mut source)).join(" ");
     let text = format!("{loads} {running}/{all} {pid}\n");
     assert_eq!(parse_last_pid(text.as_bytes()), Some(pid));
+}
+
+fn plain_births(text: &[u8]) -> Option<u64> {
+    const NAME: &[u8] = b"processes ";
+    let named = |at: &usize| text[*at..].starts_with(NAME) && (*at == 0 || text[at - 1] == b'\n');
+    let at = (0..text.len()).find(named)? + NAME.len();
+    let digits: Vec<u8> = text[at..]
+        .iter()
+        .copied()
+        .take_while(|byte| *byte != b'\n')
+        .collect();
+    let births = plain::number(&String::from_utf8(digits).ok()?)?;
+    (births > 0).then_some(births)
+}
+
+fn written_births(mut source: Source<'_>) {
+    let processors: String = (0..source.byte() % 9)
+        .map(|n| format!("cpu{n} {} {}\n", source.u32(), source.u32()))
+        .collect();
+    let interrupts: String = (0..source.byte()).map(|n| format!(" {n}")).collect();
+    let births = u64::from(source.u32());
+    let text =
+        format!("{processors}intr{interrupts}\nctxt 9\nprocesses {births}\nprocs_running 2\n");
+    let told = (births > 0).then_some(births);
+    assert_eq!(parse_births(text.as_bytes()), told);
 }
 
 fn boot_id(data: &[u8]) {

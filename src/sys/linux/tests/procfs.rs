@@ -122,3 +122,28 @@ fn a_program_may_call_itself_what_it_likes() {
     }
     std::fs::remove_dir(&dir).unwrap();
 }
+
+#[test]
+fn whoever_is_born_is_counted_process_or_thread() {
+    let table = ProcessTable::open().unwrap();
+    let births = || table.births().expect("Linux counts them");
+    let before = births();
+    std::thread::spawn(|| {}).join().unwrap();
+    let between = births();
+    assert!(before < between);
+    drop(Actor::idle());
+    assert!(between < births());
+}
+
+#[test]
+fn a_process_tells_its_parent_until_it_is_reaped() {
+    let table = ProcessTable::open().unwrap();
+    if !facilities().tells_parents() {
+        return;
+    }
+    let mut child = Actor::idle();
+    assert_eq!(table.parent(child.pid()), Some(current_pid()));
+    child.hang_up();
+    child.steal_status();
+    assert_eq!(table.parent(child.pid()), None);
+}

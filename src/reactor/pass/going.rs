@@ -1,0 +1,121 @@
+//! How a round goes, and what may be concluded from it.
+//!
+//! A list is not a picture of one moment: what forks and exits all the time can be behind it or ahead of it at every step.
+//! It is one if nobody was born from its beginning to its end, anywhere on the machine: whoever lives at the end was there
+//! all the time, was listed, and was looked at. Then it does not matter who died meanwhile, known or not.
+
+use std::sync::Arc;
+
+use super::kin::is_alive;
+use super::refused;
+use super::round::{Round, is_chased};
+use crate::machine::{AT_ONE_MOMENT, Passed};
+use crate::reactor::forebears::Descends;
+use crate::sys::Listed;
+
+impl Round<'_> {
+    pub(super) fn go(&mut self) -> Passed {
+        self.begin();
+        let killing = self.scene.prey.iter().any(|prey| prey.hunt.kill.is_some());
+        let newest = self.table.newest();
+        let mut met = false;
+        let chases = self.scene.prey.iter().any(is_chased);
+        if let (true, true, Some(newest)) = (self.remembered.restless, chases, newest) {
+            // Before the list, which is long where something has left thousands of zombies.
+            met |= self.chase(newest);
+        }
+        let births = self.table.births();
+        self.ask_parents();
+        self.note_inhabited();
+        self.strays = self.strays();
+        self.read_descent();
+        if killing {
+            self.fell();
+        }
+        let newest = self.table.newest();
+        let mut listed = std::mem::take(&mut self.listed);
+        if self.table.list(&mut listed).is_err() {
+            return refused();
+        }
+        self.ask_many_parents(&listed);
+        self.lasting = self.shared.lasting();
+        self.lasting.retain(&listed);
+        self.remembered.make_room(listed.len());
+        let mut acquainted = Vec::new();
+        for &entry in &listed {
+            if self.known.contains_key(&entry.pid) {
+                acquainted.push(entry);
+            } else {
+                met |= self.visit(entry);
+            }
+        }
+        // Last of all: by now they may have died.
+        met |= self.visit_acquainted(&acquainted, births);
+        self.shared.keep_lasting(std::mem::take(&mut self.lasting));
+        self.listed = listed;
+        // What forks all the time has taken numbers meanwhile.
+        let restless = (met || self.is_stirred()) && self.table.newest() != newest;
+        if self.was_nobody_born_since(births) {
+            self.conclude_from_one_moment();
+        } else if let (true, true, Some(newest)) = (restless, chases, newest) {
+            self.chase(newest);
+        }
+        self.remembered.restless = restless;
+        self.finish()
+    }
+
+    /// Whoever lives now can start another one behind this round's back.
+    fn note_inhabited(&mut self) {
+        for index in 0..self.scene.prey.len() {
+            let members = &self.scene.prey[index].members;
+            let inhabited = members.iter().any(|member| is_alive(member));
+            self.seen(index).inhabited = u8::from(inhabited);
+        }
+    }
+
+    /// Whether somebody has forked a moment ago, as far as can be told: what does it all the time leaves its dead, and is
+    /// hardly ever met alive by going through a list.
+    fn is_stirred(&self) -> bool {
+        !self.passed.calm || self.passed.seen.values().any(|seen| seen.freshly_dead)
+    }
+
+    /// Looks at those whose numbers are those of somebody who is held. Says whether somebody new was met.
+    fn visit_acquainted(&mut self, listed: &[Listed], births: Option<u64>) -> bool {
+        let mut met = false;
+        let mut nobody_born = None;
+        for &entry in listed {
+            let Some(core) = self.known.get(&entry.pid).map(Arc::clone) else {
+                continue;
+            };
+            let prey = self.prey_of(Descends::From(core.life));
+            if prey.is_some_and(|prey| self.greet(&core, prey)) {
+                continue;
+            }
+            // It was reaped, and nobody can have its number yet if nobody was born.
+            let still = || self.was_nobody_born_since(births);
+            if !*nobody_born.get_or_insert_with(still) {
+                met |= self.visit(entry);
+            }
+        }
+        met
+    }
+
+    /// Whether nobody was started, in this process's pid namespace or any other, since this number was read.
+    fn was_nobody_born_since(&self, births: Option<u64>) -> bool {
+        births.is_some() && births == self.table.births()
+    }
+
+    /// Nobody was born during this round. Of an earlier run somebody may still be on the way to the exec that gives it its
+    /// variable, which takes its time and not a birth.
+    fn conclude_from_one_moment(&mut self) {
+        if self.testimony.is_some() {
+            return;
+        }
+        self.passed.calm = !self.undecided;
+        self.passed.rounds = AT_ONE_MOMENT;
+        for seen in self.passed.seen.values_mut() {
+            seen.freshly_dead = false;
+            seen.inhabited = 0;
+        }
+    }
+}
