@@ -38,6 +38,7 @@ pub(crate) fn main() -> ExitCode {
     crate::support::main(
         &[
             test!(a_member_that_cannot_be_read_delays_nobody_and_is_ended).needs_root(),
+            test!(a_younger_stranger_that_cannot_be_read_delays_an_end_once).needs_root(),
             test!(a_stranger_that_cannot_be_read_is_listed_and_passed_over).needs_root(),
             test!(what_a_dead_host_left_and_cannot_be_read_is_ended_by_the_ledger_alone)
                 .needs_root(),
@@ -278,6 +279,29 @@ fn a_member_that_cannot_be_read_delays_nobody_and_is_ended() {
     assert_eq!(member.command_line().len(), 1, "\n{report}");
     assert_eq!(member.how(), How::At(Rung::Signal(Signal::TERM)), "\n{report}");
     assert!(locked.pinned.is_dead());
+    file.give_up(locked);
+}
+
+/// Its environment could name the session of a process that was marked a moment after its start: nobody else is asked who is
+/// younger than that.
+fn a_younger_stranger_that_cannot_be_read_delays_an_end_once() {
+    let _alone = alone();
+    let file = Unanswered::start();
+    let registry = crate::support::registry();
+    let all: Vec<_> = (1..4)
+        .map(|session| start(&registry, session, &mut role("obedient")))
+        .collect();
+    let (mut stranger, _control, mut lines) = host(role("unreadable").arg(file.path()));
+    let locked = file.lock(lines.number(), &lines.line());
+    let began = now();
+    for session in 1..=all.len() as u64 {
+        close_with(&registry, session, &StopPolicy::immediate());
+    }
+    let took = now() - began;
+    assert!(took < BOUND, "{took:?}");
+    assert!(!locked.pinned.is_dead());
+    locked.pinned.kill();
+    stranger.wait().expect("our child");
     file.give_up(locked);
 }
 

@@ -245,7 +245,7 @@ impl<'a> Round<'a> {
         }
         // One that exits has no memory, and so no environment, a moment before it is seen to be dead.
         if !found.is_kernel_thread
-            && self.table.command_line(pid).is_empty()
+            && !self.has_command_line(pid)
             && self.remembered.is_news(&listed)
         {
             self.passed.calm = false;
@@ -261,6 +261,13 @@ impl<'a> Round<'a> {
         } else {
             Named::Nobody
         }
+    }
+
+    /// Whether it has memory, and something in it. Of whom reading hangs has.
+    fn has_command_line(&self, pid: u32) -> bool {
+        let memory = self.memory;
+        let read = || self.table.command_line(pid);
+        memory.is_hanging(pid) || !memory.while_reading(pid, read).is_empty()
     }
 
     /// A young orphan is dead, and cannot tell any more whose it was: whoever could have left it may have left another one.
