@@ -370,17 +370,18 @@ fn other_descriptors_are_closed_on_request() {
 fn limits_niceness_and_umask_are_the_childs_alone() {
     let registry = registry();
     let before = fs::read_to_string("/proc/self/limits").expect("limits can be read");
+    let niceness = rustix::process::getpriority_process(None);
     let mut command = shell("ulimit -Sn; ulimit -Hn; ulimit -c; umask; nice");
     command
         .rlimit(Resource::Descriptors, Some(77), Some(88))
         .rlimit(Resource::CoreSize, Some(5), Some(5))
         .rlimit(Resource::CoreSize, Some(0), Some(0))
         .umask(0o027)
-        .nice(7);
-    assert_eq!(said_by(&registry, &mut command), "77\n88\n0\n0027\n7\n");
+        .nice(19);
+    assert_eq!(said_by(&registry, &mut command), "77\n88\n0\n0027\n19\n");
     let after = fs::read_to_string("/proc/self/limits").expect("limits can be read");
     assert_eq!(before, after);
-    assert_eq!(rustix::process::getpriority_process(None), Ok(0));
+    assert_eq!(rustix::process::getpriority_process(None), niceness);
     let refused = [
         shell("")
             .rlimit(Resource::CpuSeconds, Some(2), Some(1))
