@@ -177,6 +177,7 @@ mod machine;
 mod mark;
 mod orphan_rule;
 mod orphans;
+mod own_lives;
 mod plan;
 mod process;
 mod reactor;

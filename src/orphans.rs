@@ -164,6 +164,10 @@ impl Registry {
     /// of a session. A cgroup that has nobody in it but what is to be ended is killed as a whole at the last rung, and removed,
     /// if this program may do that. What is taken over lives in sessions of the numbers that it had, until they are ended.
     ///
+    /// None of these sessions is the host's before this returns: neither a reaper nor
+    /// [`retain_sessions`](Self::retain_sessions) ends one of them. From then on a reaper ends what was taken over and is not
+    /// named by `active`: take over before it is started, or by numbers that are named already.
+    ///
     /// It blocks: a pass over all processes takes some ten milliseconds where there are thousands, and an end takes what
     /// its policy says. It reads the environment of every process. One whose memory is locked in the kernel, so that
     /// reading about it does not return, is given up after two seconds: it is left alone and listed, unless the ledger says

@@ -340,8 +340,8 @@ impl Registry {
         mut keep: impl FnMut(SessionId) -> bool,
     ) -> Result<Vec<SessionReport>> {
         let mut lives = self.read("list sessions", |machine, _| machine.lives())?;
-        // A sweep's own session is none of the host's.
-        lives.retain(|&(_, life)| !self.0.shared.sweeping.contains(life));
+        // A sweep's own session, or a recovery's, is none of the host's.
+        lives.retain(|&(_, life)| !self.0.shared.own_lives.contains(life));
         // All are asked about before any is ended: should `keep` panic, nothing has happened.
         lives.retain(|&(session, _)| !keep(session));
         let mut endings = Vec::new();

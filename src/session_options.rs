@@ -34,8 +34,8 @@ pub struct SessionOptions {
     pub(crate) max_processes: Option<usize>,
     pub(crate) time_limit: Option<Duration>,
     pub(crate) idle_limit: Option<Duration>,
-    /// A sweep ends orphans in it, and nobody else has to do with it.
-    pub(crate) is_sweeps: bool,
+    /// A sweep or a recovery has opened it, and nobody else has to do with it as yet.
+    pub(crate) is_the_librarys: bool,
 }
 
 impl SessionOptions {

@@ -7,9 +7,9 @@
 mod owner;
 mod scan;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -50,29 +50,6 @@ const AHEAD: usize = 16;
 const AT_ONCE: usize = 64;
 /// Longer than any chain of ancestors.
 const LONGEST_CHAIN: usize = 4096;
-
-/// The lives of the sessions that sweeps have made: nobody but the sweep has to do with them.
-#[derive(Debug, Default)]
-pub(crate) struct Sweeping(Mutex<HashSet<Life>>);
-
-impl Sweeping {
-    pub(crate) fn contains(&self, life: Life) -> bool {
-        self.lock().contains(&life)
-    }
-
-    pub(crate) fn insert(&self, life: Life) {
-        self.lock().insert(life);
-    }
-
-    fn remove(&self, life: Life) {
-        self.lock().remove(&life);
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashSet<Life>> {
-        // Nothing in a critical section panics.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// A sweep that is to be made.
 pub(crate) struct Sweep<'a> {
@@ -305,7 +282,7 @@ impl<'a> Harvest<'a> {
         shared.announce(batch.iter().map(found).collect())?;
         let (session, life) = self.open()?;
         let ended = self.end_within(session, life, batch);
-        shared.sweeping.remove(life);
+        shared.own_lives.remove(life);
         ended
     }
 
@@ -317,7 +294,7 @@ impl<'a> Harvest<'a> {
             // Nothing is started in it.
             .containment(Containment::Leader)
             .stop_policy(self.sweep.policy.clone());
-        options.is_sweeps = true;
+        options.is_the_librarys = true;
         let opened = shared.call(OPERATION, |reply| Message::Open {
             options: Box::new(options),
             inheritance: Inheritance::default(),

@@ -237,9 +237,9 @@ impl Reactor {
             max_processes: options.max_processes,
         };
         let (session, life) = self.shared.gate.open_session(options.id, terms)?;
-        if options.is_sweeps {
+        if options.is_the_librarys {
             // Before anybody can see it in a list that is read here.
-            self.shared.sweeping.insert(life);
+            self.shared.own_lives.insert(life);
         }
         let label = options.label.clone();
         let Inheritance {

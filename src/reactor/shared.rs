@@ -26,11 +26,11 @@ use crate::launch_threads::LaunchThreads;
 use crate::leaves::Leaves;
 use crate::ledger::{Record, Written};
 use crate::machine::{Facts, Machine, Relation};
+use crate::own_lives::OwnLives;
 use crate::plan::Plan;
 use crate::session::{Life, ProcessId, SessionId};
 use crate::signal::Signal;
 use crate::stdin::StdinPipe;
-use crate::sweep::Sweeping;
 use crate::sys::{self, Facilities, Lifeline, Look, Pin, Subreaper, Watch, Woken};
 
 /// What every handle of a registry shares with its reactor.
@@ -61,8 +61,8 @@ pub(crate) struct Shared {
     pub(super) forebears: Forebears,
     /// Orphans come to this process, and all of its children are the registry's.
     pub(crate) subreaper: Mutex<Option<Subreaper>>,
-    /// The lives of sessions that sweeps have made for what they end.
-    pub(crate) sweeping: Sweeping,
+    /// The lives of the sessions that sweeps and recoveries have opened for themselves.
+    pub(crate) own_lives: OwnLives,
     /// Who takes in orphans.
     pub(crate) tried: Tried,
     /// What passes know of the machine's processes. One that looks has it to itself meanwhile.
@@ -104,7 +104,7 @@ impl Shared {
             index: Index::default(),
             forebears: Forebears::default(),
             subreaper: Mutex::new(ends.subreaper),
-            sweeping: Sweeping::default(),
+            own_lives: OwnLives::default(),
             tried: Tried::default(),
             lasting: Mutex::default(),
             wreck: Mutex::default(),

@@ -142,9 +142,9 @@ impl Driver {
             .shared
             .read("list sessions", |machine, _| machine.lives())
             .map_err(|_gone| Over)?;
-        // A sweep's own session is none of the host's.
+        // A sweep's own session, or a recovery's, is none of the host's.
         let lives = lives.into_iter();
-        let lives = lives.filter(|&(_, life)| !self.shared.sweeping.contains(life));
+        let lives = lives.filter(|&(_, life)| !self.shared.own_lives.contains(life));
         self.pending = Some(Pending {
             pass: self.passes,
             began,

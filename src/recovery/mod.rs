@@ -64,6 +64,7 @@ pub(crate) fn recover(shared: &Arc<Shared>, policy: RecoveryPolicy) -> Result<Re
         parts: RecoveryParts::default(),
         reader: Reader::default(),
         untidy: HashSet::new(),
+        opened: Vec::new(),
     };
     for round in 0..ROUNDS {
         let scanned = recovery.scan()?;
@@ -93,6 +94,8 @@ struct Recovery<'a> {
     reader: Reader,
     /// Registries of which something may be left.
     untidy: HashSet<u64>,
+    /// What it has opened. Nobody can know of these before it is over.
+    opened: Vec<Life>,
 }
 
 fn earlier_runs(shared: &Shared) -> Vec<(u64, Run)> {
@@ -190,7 +193,7 @@ impl Recovery<'_> {
 
     /// A session of this number, or where that lives already of another one.
     fn open_old(
-        &self,
+        &mut self,
         session: SessionId,
         (earlier, since): (Option<Earlier>, Option<u64>),
         leaves: &[Arc<Leaf>],
@@ -243,15 +246,18 @@ impl Recovery<'_> {
     // ---- both
 
     fn open(
-        &self,
-        options: SessionOptions,
+        &mut self,
+        mut options: SessionOptions,
         inheritance: Inheritance,
     ) -> Result<std::result::Result<Arc<LifeCell>, Refused>> {
-        self.shared.call(OPERATION, |reply| Message::Open {
+        options.is_the_librarys = true;
+        let opened = self.shared.call(OPERATION, |reply| Message::Open {
             options: Box::new(options),
             inheritance,
             reply,
-        })
+        })?;
+        self.opened.extend(opened.iter().map(|cell| cell.life));
+        Ok(opened)
     }
 
     /// It is a member of this session from here on. It is held by the pin that it was found with.
@@ -331,10 +337,18 @@ impl Recovery<'_> {
         }
     }
 
-    fn report(self, began: Instant) -> RecoveryReport {
-        let Self { mut parts, .. } = self;
+    fn report(mut self, began: Instant) -> RecoveryReport {
+        let mut parts = std::mem::take(&mut self.parts);
         parts.took = reactor::now().saturating_duration_since(began);
         RecoveryReport::new(parts)
+    }
+}
+
+impl Drop for Recovery<'_> {
+    fn drop(&mut self) {
+        for &life in &self.opened {
+            self.shared.own_lives.remove(life);
+        }
     }
 }
 

@@ -88,7 +88,7 @@ impl Owners {
         let shared = &self.shared;
         let is_ours = shared.plan.subreaper.is_ok() && process.parent() == Some(shared.owner);
         let lives = shared.gate.lives().into_iter();
-        let mut lives = lives.filter(|(_, life)| !shared.sweeping.contains(*life));
+        let mut lives = lives.filter(|(_, life)| !shared.own_lives.contains(*life));
         (unnamed && is_ours && lives.next().is_some()).then_some(LeftAloneReason::MayBeInSession)
     }
 
