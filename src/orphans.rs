@@ -171,13 +171,15 @@ impl Registry {
     /// It blocks: a pass over all processes takes some ten milliseconds where there are thousands, and an end takes what
     /// its policy says. It reads the environment of every process. One whose memory is locked in the kernel, so that
     /// reading about it does not return, is given up after two seconds: it is left alone and listed, unless the ledger says
-    /// that it is ours. Call it before the first spawn, or at any other time.
+    /// that it is ours. Call it before the first spawn, or at any other time. A second call waits until the first is over, and
+    /// then sees what that has left.
     ///
     /// # Errors
     ///
     /// [`Unsupported`](ErrorKind::Unsupported) if `/proc` belongs to another pid namespace;
     /// [`System`](ErrorKind::System) if it cannot be read, or no descriptor is to be had: each process that is found costs
-    /// one. [`ShutDown`](ErrorKind::ShutDown), [`ReactorGone`](ErrorKind::ReactorGone). What was found before is in its
+    /// one. [`InvalidInput`](ErrorKind::InvalidInput) from within [`spare`](crate::Builder::spare)'s predicate, which a recovery
+    /// asks. [`ShutDown`](ErrorKind::ShutDown), [`ReactorGone`](ErrorKind::ReactorGone). What was found before is in its
     /// session all the same.
     pub fn recover_with(&self, policy: RecoveryPolicy) -> Result<RecoveryReport> {
         recovery::recover(&self.0.shared, policy)

@@ -28,6 +28,7 @@ use crate::ledger::{Record, Written};
 use crate::machine::{Facts, Machine, Relation};
 use crate::own_lives::OwnLives;
 use crate::plan::Plan;
+use crate::recovery::Turns;
 use crate::session::{Life, ProcessId, SessionId};
 use crate::signal::Signal;
 use crate::stdin::StdinPipe;
@@ -63,6 +64,8 @@ pub(crate) struct Shared {
     pub(crate) subreaper: Mutex<Option<Subreaper>>,
     /// The lives of the sessions that sweeps and recoveries have opened for themselves.
     pub(crate) own_lives: OwnLives,
+    /// Who recovers.
+    pub(crate) recoveries: Turns,
     /// Who takes in orphans.
     pub(crate) tried: Tried,
     /// What passes know of the machine's processes. One that looks has it to itself meanwhile.
@@ -105,6 +108,7 @@ impl Shared {
             forebears: Forebears::default(),
             subreaper: Mutex::new(ends.subreaper),
             own_lives: OwnLives::default(),
+            recoveries: Turns::default(),
             tried: Tried::default(),
             lasting: Mutex::default(),
             wreck: Mutex::default(),

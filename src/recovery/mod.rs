@@ -14,6 +14,7 @@ mod leaves;
 mod owner;
 mod reader;
 mod scan;
+mod turns;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ pub(crate) use self::owner::{Doubt, OwnerFate, Owners};
 use self::reader::Reader;
 pub(crate) use self::scan::Held;
 use self::scan::{Bequest, Heirloom, Origin, Scan, Scanned, by_origin};
+pub(crate) use self::turns::Turns;
 use crate::builder::clear_leftovers;
 use crate::containment::Containment;
 use crate::earlier::{Earlier, Inheritance};
@@ -58,6 +60,12 @@ pub enum RecoveryPolicy {
 /// See [`Registry::recover_with`](crate::Registry::recover_with).
 pub(crate) fn recover(shared: &Arc<Shared>, policy: RecoveryPolicy) -> Result<RecoveryReport> {
     let began = reactor::now();
+    // In a forked copy there may be nobody who gives his turn back.
+    shared.read(OPERATION, |_, _| ())?;
+    let _turn = shared.recoveries.take().ok_or_else(|| {
+        let detail = "called from within a recovery of this registry";
+        Error::new(ErrorKind::InvalidInput, OPERATION).with_detail(detail)
+    })?;
     let mut recovery = Recovery {
         shared,
         runs: earlier_runs(shared),
