@@ -1,11 +1,12 @@
-//! [`Earlier`]: by what the processes of an earlier registry are known; [`Inheritance`]: what comes of them to a session.
+//! [`Earlier`]: by what the processes of an earlier registry are known; [`Inheritance`]: what comes of them to a session;
+//! [`Heir`]: which session that is.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::limit_mark::{LimitMark, Pair};
 use crate::mark::Token;
-use crate::session::Life;
+use crate::session::{Life, SessionId};
 use crate::sys::{Leaf, ProcessTable};
 
 /// What comes to a session from earlier runs.
@@ -26,6 +27,27 @@ pub(crate) struct Earlier {
     pub(crate) life: Option<Life>,
     /// The highest of its lives that is known.
     pub(crate) last_life: Life,
+}
+
+/// A session that has what an earlier registry, or a life of it, has left. So it has what that starts from now on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Heir {
+    pub(crate) session: SessionId,
+    pub(crate) of: Earlier,
+    /// Its end is over, and has left survivors.
+    pub(crate) lingers: bool,
+}
+
+impl Heir {
+    /// Whether it has the processes of this life.
+    pub(crate) fn has(&self, registry: u64, life: Life) -> bool {
+        !self.lingers && self.of.registry == registry && self.of.means(life)
+    }
+
+    /// Whether it has the process that is marked by this limit.
+    pub(crate) fn has_marked(&self, limit: Pair) -> bool {
+        !self.lingers && self.of.named_by_limit(limit).is_some()
+    }
 }
 
 impl Earlier {

@@ -85,11 +85,14 @@ impl Leaves {
         made.into_iter().chain(inherited).cloned().collect()
     }
 
-    /// Whether it is one of an earlier run that belongs to a life here.
-    pub(crate) fn has_inherited(&self, name: &LeafName) -> bool {
+    /// The life here that one of an earlier run belongs to.
+    pub(crate) fn heir_of(&self, name: &LeafName) -> Option<Life> {
         let kept = self.lock();
-        let mut inherited = kept.inherited.values().flatten();
-        inherited.any(|leaf| leaf.is_named(name))
+        let mut inherited = kept.inherited.iter();
+        inherited.find_map(|(&life, leaves)| {
+            let named = leaves.iter().any(|leaf| leaf.is_named(name));
+            named.then_some(life)
+        })
     }
 
     /// Whose leaf this cgroup is.

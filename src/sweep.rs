@@ -105,9 +105,10 @@ impl<'a> Sweep<'a> {
     fn scan(&self) -> Result<Scan> {
         let shared = self.shared;
         // Whatever is registered after this carries our mark, or is taken in by somebody who knows why.
-        let mut taboo = shared.read(OPERATION, |_, watchlist| {
+        let (mut taboo, heirs) = shared.read(OPERATION, |machine, watchlist| {
             // What was given up is nobody's orphan.
-            &watchlist.pids() | &watchlist.detached()
+            let taboo = &watchlist.pids() | &watchlist.detached();
+            (taboo, machine.heirs())
         })?;
         let system = |error| Error::new(ErrorKind::System, OPERATION).with_source(error);
         let table =
@@ -127,7 +128,7 @@ impl<'a> Sweep<'a> {
         Ok(Scan {
             shared: Arc::clone(shared),
             rule: self.rule.clone(),
-            owners: Owners::new(shared, &table),
+            owners: Owners::new(shared, &table, heirs),
             taboo,
             own,
             own_user: sys::own_user(),

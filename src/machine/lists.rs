@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::engine::Machine;
+use super::life::LifeState;
 use super::member::Member;
+use crate::earlier::Heir;
 use crate::info::{ProcessInfo, ProcessState, SessionInfo};
 use crate::report::SessionReport;
 use crate::session::{Life, ProcessId, SessionId};
@@ -105,6 +107,20 @@ impl Machine {
             .collect();
         lives.sort_unstable();
         lives
+    }
+
+    /// The sessions that have what earlier registries left.
+    pub(crate) fn heirs(&self) -> Vec<Heir> {
+        let heir = |state: &LifeState| {
+            let (session, lingers) = (state.session, state.lingers);
+            let earlier = state.earlier.clone().into_iter();
+            earlier.map(move |of| Heir {
+                session,
+                of,
+                lingers,
+            })
+        };
+        self.lives.values().flat_map(heir).collect()
     }
 
     fn info(&self, process: ProcessId, member: &Member, now: Instant) -> ProcessInfo {

@@ -73,7 +73,7 @@ impl Scan<'_> {
             if is_named(leaf) {
                 continue;
             }
-            if self.shared.leaves.has_inherited(leaf) {
+            if self.shared.leaves.heir_of(leaf).is_some() {
                 return Judged::NotOurs;
             }
             let claimant = Claimant {
@@ -129,6 +129,9 @@ impl Scan<'_> {
             }
             OwnerFate::Dead => {
                 self.estate_of(origin);
+                if self.has_heir(registry, origin.life) {
+                    return Judged::NotOurs;
+                }
                 if belongs_to(self.table, pid, &self.held.detached) {
                     self.scanned.unsettled.insert(registry);
                     return detached;
@@ -151,6 +154,11 @@ impl Scan<'_> {
                 }
             }
         }
+    }
+
+    /// Whether a session here has taken over what this life has left.
+    fn has_heir(&self, registry: u64, life: Life) -> bool {
+        self.held.heirs.iter().any(|heir| heir.has(registry, life))
     }
 
     fn is_our_name(&self, name: &str) -> bool {
@@ -185,7 +193,8 @@ impl Scan<'_> {
     pub(super) fn judge_limited(&mut self) {
         for (pin, described, limit) in std::mem::take(&mut self.limited) {
             let pid = pin.pid();
-            if self.of_pid(pid).is_some() {
+            let inherited = self.held.heirs.iter().any(|heir| heir.has_marked(limit));
+            if inherited || self.of_pid(pid).is_some() {
                 continue;
             }
             let named = self.scanned.estates.iter().find_map(|(&registry, estate)| {

@@ -27,7 +27,7 @@ impl Scan<'_> {
         // One that is in another comes behind it, and is ended with it.
         for (path, name) in std::mem::take(&mut self.leaves) {
             let within = claimed.iter().any(|outer| path.starts_with(outer));
-            let known = self.shared.leaves.has_inherited(&name);
+            let known = self.shared.leaves.heir_of(&name).is_some();
             if within || known || !self.is_left(&name) {
                 continue;
             }

@@ -113,9 +113,10 @@ fn earlier_runs(shared: &Shared) -> Vec<(u64, Run)> {
 
 impl Recovery<'_> {
     fn scan(&mut self) -> Result<Scanned> {
-        let held = self.shared.read(OPERATION, |_, watchlist| Held {
+        let held = self.shared.read(OPERATION, |machine, watchlist| Held {
             pids: watchlist.pids(),
             detached: watchlist.detached(),
+            heirs: machine.heirs(),
         })?;
         let table = ProcessTable::open()
             .map_err(|error| system(error).with_detail(crate::sys::UNLISTED))?;

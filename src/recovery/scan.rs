@@ -13,7 +13,7 @@ use std::sync::Arc;
 use super::judge::Judged;
 use super::owner::{OwnerFate, Owners};
 use super::reader::{Hangs, Reader};
-use crate::earlier::Earlier;
+use crate::earlier::{Earlier, Heir};
 use crate::ledger::{Identity, Run};
 use crate::limit_mark::{LimitMark, Pair};
 use crate::mark::{self, Mark, Token};
@@ -75,6 +75,8 @@ pub(super) struct Scanned {
 pub(crate) struct Held {
     pub(crate) pids: HashSet<u32>,
     pub(crate) detached: HashSet<u32>,
+    /// The sessions that have taken over what earlier runs left.
+    pub(crate) heirs: Vec<Heir>,
 }
 
 /// One scan.
@@ -132,6 +134,9 @@ impl<'a> Scan<'a> {
     }
 
     pub(super) fn run(mut self) -> io::Result<Scanned> {
+        // What they have is known as such, and so that it is theirs, for as long as they have it.
+        let inherited = self.held.heirs.iter().map(|heir| heir.of.registry);
+        self.scanned.unsettled.extend(inherited);
         self.read_ledger();
         self.list_others();
         let mut listed = Vec::new();
@@ -221,6 +226,8 @@ impl<'a> Scan<'a> {
                 continue;
             }
             if self.is_ours(pin.pid()) {
+                // It has outlived an earlier recovery, perhaps.
+                self.scanned.unsettled.insert(registry);
                 continue;
             }
             let (life, session) = noted.place.unwrap_or((Life(0), SessionId(0)));

@@ -5,6 +5,7 @@ use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use crate::earlier::Heir;
 use crate::limit_mark;
 use crate::mark::{self, Mark, Token};
 use crate::reactor::Shared;
@@ -25,10 +26,12 @@ pub(super) struct Owners {
     own_limit: Option<crate::limit_mark::Pair>,
     /// The registries in whose cgroups this program is: likewise.
     above: HashSet<u64>,
+    /// The sessions that have taken over what dead owners left.
+    heirs: Vec<Heir>,
 }
 
 impl Owners {
-    pub(super) fn new(shared: &Arc<Shared>, table: &ProcessTable) -> Self {
+    pub(super) fn new(shared: &Arc<Shared>, table: &ProcessTable, heirs: Vec<Heir>) -> Self {
         let own = match &shared.plan.owner {
             Some(owner) => Some(owner.identity),
             None => sys::own_identity(&shared.facilities).ok(),
@@ -46,6 +49,7 @@ impl Owners {
                 .into_iter()
                 .map(|leaf| leaf.name.registry)
                 .collect(),
+            heirs,
         }
     }
 
@@ -74,10 +78,12 @@ impl Owners {
         let foreign = |leaf: &&NamedLeaf| !self.above.contains(&leaf.name.registry);
         let mut leaves = leaves.iter().filter(foreign).rev();
         leaves.find_map(|NamedLeaf { name, .. }| {
-            if name.registry == self.shared.plan.number {
+            let heir = self.shared.leaves.heir_of(name);
+            if heir.is_some() || name.registry == self.shared.plan.number {
+                let of_it = heir.unwrap_or(name.life);
                 let mut lives = self.shared.gate.lives().into_iter();
-                let lives = lives.any(|(_, life)| life == name.life);
-                return lives.then_some(LeftAloneReason::InSession(name.session));
+                let lives = lives.find(|&(_, life)| life == of_it);
+                return lives.map(|(session, _)| LeftAloneReason::InSession(session));
             }
             self.fate_claims(name.pid, |owners| owners.of_leaf(name))
         })
@@ -118,6 +124,10 @@ impl Owners {
             let lives = lives.any(|(session, life)| session == token.session && of_it(life));
             return lives.then_some(LeftAloneReason::InSession(token.session));
         }
+        let has_it = |heir: &&Heir| heir.has(token.registry, token.life);
+        if let Some(heir) = self.heirs.iter().find(has_it) {
+            return Some(LeftAloneReason::InSession(heir.session));
+        }
         self.fate_claims(token.pid, |owners| owners.of_token(token))
     }
 
@@ -147,6 +157,9 @@ impl Owners {
                 // Of a session of ours that is over.
                 return None;
             }
+        }
+        if let Some(heir) = self.heirs.iter().find(|heir| heir.has_marked(limits)) {
+            return Some(LeftAloneReason::InSession(heir.session));
         }
         let marked = self
             .own_limit
