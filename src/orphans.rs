@@ -159,8 +159,8 @@ impl Registry {
     /// lives. Whatever leaves doubt is left alone, and reported: an owner in another pid namespace, a limit mark of which
     /// nothing says whose it is.
     ///
-    /// What is ended is ended by this registry's [`StopPolicy`](crate::StopPolicy), all at once, in a session of a number that the registry
-    /// picks, with [`Reason::Recovery`](crate::Reason::Recovery) and events like any other. What it forks in the meantime is found as at every end
+    /// What is ended is ended by this registry's [`StopPolicy`](crate::StopPolicy), all at once, or in several batches where the
+    /// descriptors do not suffice for all of it, in a session of a number that the registry picks, with [`Reason::Recovery`](crate::Reason::Recovery) and events like any other. What it forks in the meantime is found as at every end
     /// of a session. A cgroup that has nobody in it but what is to be ended is killed as a whole at the last rung, and removed,
     /// if this program may do that. What is taken over lives in sessions of the numbers that it had, until they are ended.
     ///
@@ -177,7 +177,7 @@ impl Registry {
     /// # Errors
     ///
     /// [`Unsupported`](ErrorKind::Unsupported) if `/proc` belongs to another pid namespace;
-    /// [`System`](ErrorKind::System) if it cannot be read, or no descriptor is to be had: each process that is found costs
+    /// [`System`](ErrorKind::System) if it cannot be read, or no descriptor is to be had: each process that is taken over costs
     /// one. [`InvalidInput`](ErrorKind::InvalidInput) from within [`spare`](crate::Builder::spare)'s predicate, which a recovery
     /// asks. [`ShutDown`](ErrorKind::ShutDown), [`ReactorGone`](ErrorKind::ReactorGone). What was found before is in its
     /// session all the same.

@@ -1,5 +1,7 @@
 //! Whose a process is, by what is known of it: its variable, its cgroup, its limit, in this order.
 
+use std::io;
+
 use super::owner::OwnerFate;
 use super::scan::{Estate, Heirloom, Origin, Scan, earlier};
 use crate::earlier::{Earlier, belongs_to};
@@ -190,7 +192,7 @@ impl Scan<'_> {
 
     // ---- who has nothing but its limit
 
-    pub(super) fn judge_limited(&mut self) {
+    pub(super) fn judge_limited(&mut self) -> io::Result<()> {
         for (pin, described, limit) in std::mem::take(&mut self.limited) {
             let pid = pin.pid();
             let inherited = self.held.heirs.iter().any(|heir| heir.has_marked(limit));
@@ -203,18 +205,18 @@ impl Scan<'_> {
             });
             let Some((registry, life, since)) = named else {
                 if !self.is_others_limit(limit) {
-                    self.leave_alone(&pin, WhyLeftAlone::LimitAlone);
+                    self.leave_alone(&pin, WhyLeftAlone::LimitAlone)?;
                 }
                 continue;
             };
             if belongs_to(self.table, pid, &self.held.detached) {
                 self.scanned.unsettled.insert(registry);
-                self.leave_alone(&pin, WhyLeftAlone::Detached);
+                self.leave_alone(&pin, WhyLeftAlone::Detached)?;
                 continue;
             }
             if self.sighting(&described, since).judge() != Verdict::Member {
                 self.scanned.unsettled.insert(registry);
-                self.leave_alone(&pin, WhyLeftAlone::Claim);
+                self.leave_alone(&pin, WhyLeftAlone::Claim)?;
                 continue;
             }
             let session = self.session_of(registry, life);
@@ -224,9 +226,9 @@ impl Scan<'_> {
                 life,
                 session,
             };
-            // One that has died in the meantime is none any more.
-            drop(self.keep(pin, described, (origin, Evidence::LimitMark, None)));
+            self.keep(pin, described, (origin, Evidence::LimitMark, None))?;
         }
+        Ok(())
     }
 
     /// Whether it is the mark of a registry that is known, and none of an earlier run of ours.

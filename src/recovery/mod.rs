@@ -39,12 +39,16 @@ use crate::session::{Life, ProcessId, SessionId};
 use crate::session_handle::Session;
 use crate::session_options::SessionOptions;
 use crate::stdin::StdinPipe;
-use crate::sys::{Leaf, ProcessTable};
+use crate::sys::{self, Leaf, ProcessTable};
 
 const OPERATION: &str = "recover";
 
 /// More rounds than hosts inside of hosts inside of hosts.
 const ROUNDS: usize = 16;
+/// Where there are not descriptors for all: so many batches, of so many or half of those that may be open. The other half is
+/// for the host.
+const BATCHES: usize = 1024;
+const AT_ONCE: usize = 64;
 
 /// What recovery does with what it finds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -74,11 +78,22 @@ pub(crate) fn recover(shared: &Arc<Shared>, policy: RecoveryPolicy) -> Result<Re
         untidy: HashSet::new(),
         opened: Vec::new(),
     };
-    for round in 0..ROUNDS {
-        let scanned = recovery.scan()?;
+    let at_once = match policy {
+        RecoveryPolicy::End => Some((sys::descriptor_limit() / 2).max(AT_ONCE)),
+        // It is held for as long as it lives.
+        RecoveryPolicy::Adopt => None,
+    };
+    let (mut rounds, mut batches) = (0, 0);
+    while rounds < ROUNDS && batches < BATCHES {
+        let scanned = recovery.scan(at_once)?;
         let found_any = scanned.has_any();
+        let first = rounds == 0;
+        match scanned.is_batch {
+            true => batches += 1,
+            false => rounds += 1,
+        }
         match policy {
-            RecoveryPolicy::End if found_any || (round == 0 && !scanned.estates.is_empty()) => {
+            RecoveryPolicy::End if found_any || (first && !scanned.estates.is_empty()) => {
                 recovery.end(scanned)?;
             }
             RecoveryPolicy::Adopt if found_any => recovery.adopt(scanned)?,
@@ -88,7 +103,7 @@ pub(crate) fn recover(shared: &Arc<Shared>, policy: RecoveryPolicy) -> Result<Re
             }
         }
     }
-    let scanned = recovery.scan()?;
+    let scanned = recovery.scan(at_once)?;
     recovery.parts.unfinished = scanned.has_any();
     recovery.untidy.extend(scanned.estates.keys().copied());
     recovery.conclude(scanned, policy);
@@ -112,16 +127,17 @@ fn earlier_runs(shared: &Shared) -> Vec<(u64, Run)> {
 }
 
 impl Recovery<'_> {
-    fn scan(&mut self) -> Result<Scanned> {
+    fn scan(&mut self, at_once: Option<usize>) -> Result<Scanned> {
         let held = self.shared.read(OPERATION, |machine, watchlist| Held {
             pids: watchlist.pids(),
             detached: watchlist.detached(),
             heirs: machine.heirs(),
         })?;
         let table = ProcessTable::open()
-            .map_err(|error| system(error).with_detail(crate::sys::UNLISTED))?;
+            .map_err(|error| system(error).with_detail(sys::UNLISTED))?;
         let table = Arc::new(table);
         let reading = (&table, &mut self.reader);
+        let held = (held, at_once);
         let scan = Scan::new(self.shared, reading, &self.runs, held).map_err(system)?;
         let mut scanned = scan.run().map_err(system)?;
         // From here on no pass takes them.

@@ -68,7 +68,12 @@ pub(super) struct Scanned {
     pub(super) leaves: Vec<(Origin, Arc<Leaf>)>,
     /// Registries of which something is left that is not to be ended.
     pub(super) unsettled: HashSet<u64>,
+    /// There may be more: these are as many as can be held.
+    pub(super) is_batch: bool,
 }
+
+/// So many descriptors are left for what has to be read about those that the others hold.
+const SPARE: usize = 16;
 
 /// Who is held by this registry.
 #[derive(Debug)]
@@ -101,6 +106,8 @@ pub(super) struct Scan<'a> {
     /// The cgroups of sessions that were met, and who is in one.
     pub(super) leaves: BTreeMap<PathBuf, LeafName>,
     pub(super) housed: HashSet<u32>,
+    /// So many are enough for now; `None` if all have to be held at once.
+    at_once: Option<usize>,
     pub(super) scanned: Scanned,
 }
 
@@ -109,7 +116,7 @@ impl<'a> Scan<'a> {
         shared: &'a Shared,
         (table, reader): (&'a Arc<ProcessTable>, &'a mut Reader),
         runs: &'a [(u64, Run)],
-        held: Held,
+        (held, at_once): (Held, Option<usize>),
     ) -> io::Result<Self> {
         let own = sys::own_identity(&shared.facilities)?;
         let (kin, kin_groups) = kin(table, own.pid);
@@ -129,6 +136,7 @@ impl<'a> Scan<'a> {
             unreadable: Vec::new(),
             leaves: BTreeMap::new(),
             housed: HashSet::new(),
+            at_once,
             scanned: Scanned::default(),
         })
     }
@@ -137,36 +145,68 @@ impl<'a> Scan<'a> {
         // What they have is known as such, and so that it is theirs, for as long as they have it.
         let inherited = self.held.heirs.iter().map(|heir| heir.of.registry);
         self.scanned.unsettled.extend(inherited);
-        self.read_ledger();
+        self.read_ledger()?;
         self.list_others();
+        match self.look_around() {
+            Err(error) if sys::is_starved(&error) && self.at_once.is_some() => {
+                self.make_do(error)?;
+            }
+            looked => looked?,
+        }
+        self.spare();
+        if !self.scanned.is_batch {
+            // Of a batch it is not known who else is in them.
+            self.claim_leaves();
+        }
+        Ok(self.scanned)
+    }
+
+    /// All processes, and what the ledger knows.
+    fn look_around(&mut self) -> io::Result<()> {
         let mut listed = Vec::new();
         self.table.list(&mut listed)?;
         for Listed { pid, .. } in listed {
             self.visit(pid)?;
+            if self.at_once.is_some_and(|most| self.scanned.found.len() >= most) {
+                self.scanned.is_batch = true;
+                return Ok(());
+            }
         }
         for (registry, run) in self.runs {
             if let Some(&Estate { since, .. }) = self.scanned.estates.get(registry) {
                 self.look_up((*registry, since), run)?;
             }
         }
-        self.judge_limited();
-        self.list_unreadable();
-        self.spare();
-        self.claim_leaves();
-        Ok(self.scanned)
+        self.judge_limited()?;
+        self.list_unreadable()
+    }
+
+    /// There is no descriptor for the next one: those that are held have to be ended first.
+    fn make_do(&mut self, starved: io::Error) -> io::Result<()> {
+        // Who is let go of is met again.
+        let fewer = self.limited.len().saturating_sub(SPARE);
+        self.limited.truncate(fewer);
+        let fewer = self.scanned.found.len().saturating_sub(SPARE).max(1);
+        self.scanned.found.truncate(fewer);
+        self.judge_limited()?;
+        if self.scanned.found.is_empty() {
+            return Err(starved);
+        }
+        self.scanned.is_batch = true;
+        Ok(())
     }
 
     // ---- the ledger
 
     /// Which of its registries are of a dead owner of our name, and what they have given up.
-    fn read_ledger(&mut self) {
+    fn read_ledger(&mut self) -> io::Result<()> {
         for (registry, run) in self.runs {
             let Some(host) = &run.host else {
-                self.hold_detached(*registry, run);
+                self.hold_detached(*registry, run)?;
                 continue;
             };
             if host.pid_namespace == self.own.pid_namespace {
-                self.hold_detached(*registry, run);
+                self.hold_detached(*registry, run)?;
             }
             let dead = self.owners.of_host(host) == OwnerFate::Dead;
             if dead && host.name == self.shared.plan.name && !run.released {
@@ -179,29 +219,34 @@ impl<'a> Scan<'a> {
                 self.others.insert(*registry);
             }
         }
+        Ok(())
     }
 
-    fn hold_detached(&mut self, registry: u64, run: &Run) {
+    fn hold_detached(&mut self, registry: u64, run: &Run) -> io::Result<()> {
         let detached = run.processes.values().filter(|noted| noted.detached);
         for identity in detached.filter_map(|noted| noted.identity) {
-            if let Some(pin) = self.reopen(&identity) {
+            if let Some(pin) = self.reopen(&identity)? {
                 self.held.detached.insert(pin.pid());
                 self.scanned.unsettled.insert(registry);
                 self.scanned.detached.push(Arc::new(pin));
             }
         }
+        Ok(())
     }
 
     /// The process that was written down, if it lives.
-    fn reopen(&self, identity: &Identity) -> Option<Pin> {
-        let pin = Pin::open(identity.pid, &self.shared.facilities).ok()?;
+    fn reopen(&self, identity: &Identity) -> io::Result<Option<Pin>> {
+        let Some(pin) = unless_starved(Pin::open(identity.pid, &self.shared.facilities))? else {
+            return Ok(None);
+        };
         let same = match pin.identity().inode {
             Some(inode) if identity.inode != 0 => inode == identity.inode,
+            Some(_) | None if identity.start == 0 => false,
             Some(_) | None => {
-                identity.start != 0 && sys::start_of(identity.pid).ok() == Some(identity.start)
+                unless_starved(sys::start_of(identity.pid))? == Some(identity.start)
             }
         };
-        (same && matches!(pin.is_dead(), Ok(false))).then_some(pin)
+        Ok((same && matches!(pin.is_dead(), Ok(false))).then_some(pin))
     }
 
     /// What a dead registry wrote down and no mark has shown.
@@ -210,7 +255,7 @@ impl<'a> Scan<'a> {
             let (Some(identity), false) = (noted.identity, noted.detached) else {
                 continue;
             };
-            let Some(pin) = self.reopen(&identity) else {
+            let Some(pin) = self.reopen(&identity)? else {
                 continue;
             };
             if let Some(known) = self.of_pid(pin.pid()) {
@@ -237,7 +282,7 @@ impl<'a> Scan<'a> {
                 life,
                 session,
             };
-            let Ok(described) = self.table.describe(pin.pid()) else {
+            let Some(described) = unless_starved(self.table.describe(pin.pid()))? else {
                 continue;
             };
             self.keep(pin, described, (origin, Evidence::Ledger, Some(process)))?;
@@ -271,7 +316,7 @@ impl<'a> Scan<'a> {
             limits @ (Limits::Read(_) | Limits::Gone) => limits,
         };
         let leaves = self.table.leaves(pid);
-        let Ok(tokens) = self.tokens(pid) else {
+        let Ok(tokens) = self.tokens(pid)? else {
             self.note_housed(pid, &leaves);
             self.unreadable.push(pin);
             return Ok(());
@@ -283,7 +328,7 @@ impl<'a> Scan<'a> {
         if tokens.is_empty() && limit.is_none() && leaves.is_empty() {
             return Ok(());
         }
-        let Ok(described) = self.table.describe(pid) else {
+        let Some(described) = unless_starved(self.table.describe(pid))? else {
             return Ok(());
         };
         // Alive after it was read: what was read is about the one that is held.
@@ -300,12 +345,18 @@ impl<'a> Scan<'a> {
         self.take((pin, described), judged, limit)
     }
 
-    fn tokens(&mut self, pid: u32) -> std::result::Result<Vec<Token>, Hangs> {
+    /// # Errors
+    ///
+    /// That there is no descriptor to read by: what was not read is not nothing.
+    fn tokens(&mut self, pid: u32) -> io::Result<Result<Vec<Token>, Hangs>> {
         let table = Arc::clone(self.table);
         let read = move || table.variable(pid, mark::VARIABLE);
-        let value = self.reader.ask(pid, read)?;
+        let value = match self.reader.ask(pid, read) {
+            Ok(value) => value?,
+            Err(hangs) => return Ok(Err(hangs)),
+        };
         let mark = value.map(|value| Mark::parse(value.as_bytes()));
-        Ok(mark.iter().flat_map(Mark::tokens).cloned().collect())
+        Ok(Ok(mark.iter().flat_map(Mark::tokens).cloned().collect()))
     }
 
     /// What was found of a process.
@@ -317,10 +368,7 @@ impl<'a> Scan<'a> {
     ) -> io::Result<()> {
         match judged {
             Judged::Left(origin, evidence) => self.keep(pin, described, (origin, evidence, None)),
-            Judged::Spared(why) => {
-                self.leave_alone(&pin, why);
-                Ok(())
-            }
+            Judged::Spared(why) => self.leave_alone(&pin, why),
             Judged::NotOurs => Ok(()),
             Judged::Open => {
                 // What this process has inherited itself says nothing: all that it starts has it too.
@@ -336,14 +384,15 @@ impl<'a> Scan<'a> {
 
     /// Those of whom the ledger does not know that they are ours: they may be of somebody who lives, whatever else speaks
     /// for it.
-    fn list_unreadable(&mut self) {
+    fn list_unreadable(&mut self) -> io::Result<()> {
         for pin in std::mem::take(&mut self.unreadable) {
             if self.of_pid(pin.pid()).is_none() {
                 let all = self.scanned.estates.keys();
                 self.scanned.unsettled.extend(all);
-                self.leave_alone(&pin, WhyLeftAlone::Hangs);
+                self.leave_alone(&pin, WhyLeftAlone::Hangs)?;
             }
         }
+        Ok(())
     }
 
     /// Leaves those alone that the host wants to be left alone. It is not asked about what was spawned, as far as that is
@@ -370,7 +419,7 @@ impl<'a> Scan<'a> {
         described: Described,
         (origin, evidence, noted): (Origin, Evidence, Option<ProcessId>),
     ) -> io::Result<()> {
-        let Some(process) = self.read(&pin) else {
+        let Some(process) = self.read(&pin)? else {
             return Ok(());
         };
         self.scanned.found.push(Heirloom {
@@ -384,23 +433,33 @@ impl<'a> Scan<'a> {
         Ok(())
     }
 
-    pub(super) fn leave_alone(&mut self, pin: &Pin, why: WhyLeftAlone) {
-        if let Some(process) = self.read(pin) {
+    pub(super) fn leave_alone(&mut self, pin: &Pin, why: WhyLeftAlone) -> io::Result<()> {
+        if let Some(process) = self.read(pin)? {
             self.scanned.left_alone.push((process, why));
         }
+        Ok(())
     }
 
     /// What is shown of a process, if it is alive.
-    fn read(&mut self, pin: &Pin) -> Option<SystemProcess> {
+    fn read(&mut self, pin: &Pin) -> io::Result<Option<SystemProcess>> {
         let pid = pin.pid();
         let process = match self.reader.ask(pid, move || sys::read_process(pid)) {
-            Ok(read) => SystemProcess::new(pid, read.ok()?, None),
+            Ok(read) => unless_starved(read)?.map(|read| SystemProcess::new(pid, read, None)),
             Err(Hangs) => {
-                let name = self.table.describe(pid).ok()?.name;
-                SystemProcess::from_parts(pid, vec![name])
+                let described = unless_starved(self.table.describe(pid))?;
+                described.map(|it| SystemProcess::from_parts(pid, vec![it.name]))
             }
         };
-        matches!(pin.is_dead(), Ok(false)).then_some(process)
+        Ok(process.filter(|_| matches!(pin.is_dead(), Ok(false))))
+    }
+}
+
+/// What could not be read is of one that is gone, or hidden; unless there was nothing to read it by.
+fn unless_starved<T>(read: io::Result<T>) -> io::Result<Option<T>> {
+    match read {
+        Ok(read) => Ok(Some(read)),
+        Err(error) if sys::is_starved(&error) => Err(error),
+        Err(_) => Ok(None),
     }
 }
 

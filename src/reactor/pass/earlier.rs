@@ -97,9 +97,10 @@ impl Round<'_> {
         }
     }
 
-    fn variable(&self, pid: u32) -> Option<std::ffi::OsString> {
-        self.memory
-            .while_reading(pid, || self.table.variable(pid, mark::VARIABLE))
+    pub(super) fn variable(&self, pid: u32) -> Option<std::ffi::OsString> {
+        let read = || self.table.variable(pid, mark::VARIABLE);
+        // EMFILE: the descriptor that another file of the process was read by a moment before is not there any more.
+        self.memory.while_reading(pid, read).ok().flatten()
     }
 
     /// Whether somebody was given up, or belongs to one that was.

@@ -290,10 +290,7 @@ impl<'a> Round<'a> {
         if self.memory.is_hanging(pid) {
             return Says::Nothing;
         }
-        let value = self
-            .memory
-            .while_reading(pid, || self.table.variable(pid, mark::VARIABLE));
-        let Some(value) = value else {
+        let Some(value) = self.variable(pid) else {
             return Says::Nothing;
         };
         let of_this_registry = |token: &mark::Token| token.registry == self.shared.plan.number;

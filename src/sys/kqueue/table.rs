@@ -12,7 +12,7 @@ use super::pin::Pin;
 use super::signal::is_taken;
 use crate::limit_mark::Pair;
 use crate::sys::system;
-use crate::sys::unix::{current_pid, to_pid};
+use crate::sys::unix::{current_pid, is_starved, to_pid};
 use crate::sys::vocabulary::{
     Condition, Described, Limits, Listed, NamedLeaf, Newest, Offspring, OwnerIdentity, ProcessFacts,
 };
@@ -151,11 +151,19 @@ impl ProcessTable {
     }
 
     /// The value of a variable as it was when the program began; `None` if it is not set, or not ours to read.
-    pub(crate) fn variable(&self, pid: u32, name: &str) -> Option<OsString> {
-        let strings = system::strings(to_pid(pid).ok()?).ok()?;
+    ///
+    /// # Errors
+    ///
+    /// `ENOMEM`.
+    pub(crate) fn variable(&self, pid: u32, name: &str) -> io::Result<Option<OsString>> {
+        let strings = match to_pid(pid).and_then(system::strings) {
+            Ok(strings) => strings,
+            Err(error) if is_starved(&error) => return Err(error),
+            Err(_) => return Ok(None),
+        };
         let mut all = strings.environ.variables();
-        all.find(|(key, _)| *key == name)
-            .map(|(_, value)| value.to_owned())
+        let found = all.find(|(key, _)| *key == name);
+        Ok(found.map(|(_, value)| value.to_owned()))
     }
 }
 

@@ -29,7 +29,7 @@ use super::pin::Pin;
 use super::procfs::{read_facts, read_file, ticks_per_second};
 use crate::limit_mark::Pair;
 use crate::sys::unix::usage::in_ticks;
-use crate::sys::unix::{current_pid, to_pid};
+use crate::sys::unix::{current_pid, is_starved, to_pid};
 use crate::sys::vocabulary::{
     Described, Environ, Limits, Listed, NamedLeaf, Newest, Parentage, ProcessFacts,
 };
@@ -253,12 +253,19 @@ impl ProcessTable {
     }
 
     /// The value of a variable as it was when the program began; `None` if it is not set, or not ours to read. May hang.
-    pub(crate) fn variable(&self, pid: u32, name: &str) -> Option<OsString> {
-        let environ = self.read(pid, "environ", ENVIRONMENT).ok()?;
-        let environ = Environ::new(environ);
+    ///
+    /// # Errors
+    ///
+    /// `EMFILE`, `ENFILE`, `ENOMEM`.
+    pub(crate) fn variable(&self, pid: u32, name: &str) -> io::Result<Option<OsString>> {
+        let environ = match self.read(pid, "environ", ENVIRONMENT) {
+            Ok(environ) => Environ::new(environ),
+            Err(error) if is_starved(&error) => return Err(error),
+            Err(_) => return Ok(None),
+        };
         let mut all = environ.variables();
-        all.find(|(key, _)| *key == name)
-            .map(|(_, value)| value.to_owned())
+        let found = all.find(|(key, _)| *key == name);
+        Ok(found.map(|(_, value)| value.to_owned()))
     }
 
     fn read(&self, pid: u32, file: &str, limit: u64) -> io::Result<Vec<u8>> {
