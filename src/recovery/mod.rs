@@ -133,8 +133,8 @@ impl Recovery<'_> {
             detached: watchlist.detached(),
             heirs: machine.heirs(),
         })?;
-        let table = ProcessTable::open()
-            .map_err(|error| system(error).with_detail(sys::UNLISTED))?;
+        let table =
+            ProcessTable::open().map_err(|error| system(error).with_detail(sys::UNLISTED))?;
         let table = Arc::new(table);
         let reading = (&table, &mut self.reader);
         let held = (held, at_once);
@@ -151,12 +151,11 @@ impl Recovery<'_> {
     /// All in one session: there is one grace for all of them.
     fn end(&mut self, scanned: Scanned) -> Result<()> {
         let since = scanned.estates.values().map(|estate| estate.since).min();
-        let estates = scanned.estates.iter();
-        let earlier = estates.map(|(&registry, estate)| estate.earlier(registry));
+        let earlier = scanned.earlier();
         let options = SessionOptions::new().label("recovery");
         let leaves = scanned.leaves.into_iter().map(|(_, leaf)| leaf);
         let inheritance = Inheritance {
-            earlier: earlier.collect(),
+            earlier,
             since,
             leaves: leaves.collect(),
         };

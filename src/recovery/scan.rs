@@ -68,6 +68,8 @@ pub(super) struct Scanned {
     pub(super) leaves: Vec<(Origin, Arc<Leaf>)>,
     /// Registries of which something is left that is not to be ended.
     pub(super) unsettled: HashSet<u64>,
+    /// Registries of which a session here has taken over a part.
+    pub(super) divided: HashSet<u64>,
     /// There may be more: these are as many as can be held.
     pub(super) is_batch: bool,
 }
@@ -143,8 +145,12 @@ impl<'a> Scan<'a> {
 
     pub(super) fn run(mut self) -> io::Result<Scanned> {
         // What they have is known as such, and so that it is theirs, for as long as they have it.
-        let inherited = self.held.heirs.iter().map(|heir| heir.of.registry);
-        self.scanned.unsettled.extend(inherited);
+        for heir in &self.held.heirs {
+            self.scanned.unsettled.insert(heir.of.registry);
+            if !heir.lingers {
+                self.scanned.divided.insert(heir.of.registry);
+            }
+        }
         self.read_ledger()?;
         self.list_others();
         match self.look_around() {
@@ -167,7 +173,10 @@ impl<'a> Scan<'a> {
         self.table.list(&mut listed)?;
         for Listed { pid, .. } in listed {
             self.visit(pid)?;
-            if self.at_once.is_some_and(|most| self.scanned.found.len() >= most) {
+            if self
+                .at_once
+                .is_some_and(|most| self.scanned.found.len() >= most)
+            {
                 self.scanned.is_batch = true;
                 return Ok(());
             }
@@ -242,9 +251,7 @@ impl<'a> Scan<'a> {
         let same = match pin.identity().inode {
             Some(inode) if identity.inode != 0 => inode == identity.inode,
             Some(_) | None if identity.start == 0 => false,
-            Some(_) | None => {
-                unless_starved(sys::start_of(identity.pid))? == Some(identity.start)
-            }
+            Some(_) | None => unless_starved(sys::start_of(identity.pid))? == Some(identity.start),
         };
         Ok((same && matches!(pin.is_dead(), Ok(false))).then_some(pin))
     }
@@ -464,6 +471,27 @@ fn unless_starved<T>(read: io::Result<T>) -> io::Result<Option<T>> {
 }
 
 impl Scanned {
+    /// By what all of it is known, with what it starts from now on.
+    pub(super) fn earlier(&self) -> Vec<Earlier> {
+        let mut all = Vec::new();
+        for (&registry, estate) in &self.estates {
+            let estate = estate.earlier(registry);
+            if !self.divided.contains(&registry) {
+                all.push(estate);
+                continue;
+            }
+            let found = self.found.iter().map(|one| one.origin);
+            let found = found.filter(|origin| origin.registry == registry);
+            let lives: HashSet<Life> = found.map(|origin| origin.life).collect();
+            let of_life = |life| Earlier {
+                life: Some(life),
+                ..estate
+            };
+            all.extend(lives.into_iter().map(of_life));
+        }
+        all
+    }
+
     /// Whether there is anything to be ended.
     pub(super) fn has_any(&self) -> bool {
         !self.found.is_empty() || !self.leaves.is_empty()
