@@ -58,6 +58,9 @@ pub enum RecoveryPolicy {
     #[default]
     End,
     /// Takes it over, into sessions of the numbers that it had.
+    ///
+    /// What it carries is the dead owner's mark as before. So this is for programs of which one runs at a time: a second host
+    /// of the same name that recovers meanwhile finds it as well, and ends it.
     Adopt,
 }
 
