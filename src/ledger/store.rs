@@ -97,10 +97,10 @@ impl Ledger {
         is_dead: impl Fn(&Host) -> bool,
         clock: Clock,
     ) -> Result<Self> {
-        // The file that a link leads to is replaced, not the link.
-        let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
         let registry = host.registry;
-        let old = lock(&path, is_dead, clock)?;
+        let old = lock(path, is_dead, clock)?;
+        // The file that a link leads to is replaced, not the link; and that one, wherever this program goes.
+        let path = fs::canonicalize(path).map_err(|error| unusable(path, error))?;
         let mut state = match read(&old).map_err(|error| unusable(&path, error))? {
             Replayed::Ledger { state, damaged: _ } => state,
             Replayed::NotOurs => {

@@ -283,6 +283,34 @@ fn a_link_leads_to_the_file_and_stays_a_link() {
     assert_eq!(read(&directory.ledger()).runs[&2].processes.len(), 1);
 }
 
+#[test]
+fn a_link_that_leads_nowhere_yet_stays_a_link() {
+    let directory = Directory::new();
+    let link = directory.0.join("link");
+    std::os::unix::fs::symlink(directory.ledger(), &link).expect("it is new");
+    let ledger = open(&link, 1).expect("the file is made");
+    append(&ledger, &started(1, 1));
+    assert!(
+        fs::symlink_metadata(&link)
+            .expect("it is there")
+            .is_symlink()
+    );
+    assert_eq!(read(&directory.ledger()).runs[&1].processes.len(), 1);
+}
+
+/// A daemon leaves the directory that it was started in, and the file is replaced after that.
+#[test]
+fn a_path_from_here_is_meant_from_here_wherever_the_host_goes() {
+    let directory = Directory::new();
+    let ledger = directory.ledger();
+    let here = std::env::current_dir().expect("there is one");
+    let up: PathBuf = here.components().skip(1).map(|_| "..").collect();
+    let from_here = up.join(ledger.strip_prefix("/").expect("it is absolute"));
+    let opened = open(&from_here, 1).expect("it is new");
+    let shown = format!("{opened:?}");
+    assert!(shown.contains(&format!("path: {ledger:?}")), "{shown}");
+}
+
 /// Whoever may make links beside the ledger is not to choose what is overwritten.
 #[test]
 fn a_link_in_the_place_of_the_new_file_is_not_followed() {
