@@ -143,8 +143,8 @@ impl Builder {
     /// was written survives the end of this program without that. A spawn writes to it twice, and an exit once. It stays
     /// small: what is gone is left out when it has grown by a megabyte.
     ///
-    /// When a write fails later on, the registry goes on without: there is one event,
-    /// [`NotDurable`](crate::EventKind::NotDurable), and [`Registry::capabilities`] says so.
+    /// When a write fails later on, or the file is found to have been removed, replaced or cut off, the registry goes on
+    /// without: there is one event, [`NotDurable`](crate::EventKind::NotDurable), and [`Registry::capabilities`] says so.
     pub fn ledger(mut self, path: impl Into<PathBuf>) -> Self {
         self.ledger = Some(path.into());
         self

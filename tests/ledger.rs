@@ -22,6 +22,7 @@ fn main() -> ExitCode {
             test!(a_second_registry_is_refused_until_the_first_is_gone),
             test!(a_ledger_that_cannot_be_used_is_an_error_at_the_start),
             test!(a_disk_that_is_full_is_told_once_and_everything_goes_on),
+            test!(a_ledger_that_was_taken_away_is_told_once_and_everything_goes_on),
             test!(a_spawn_that_fails_is_cancelled),
             test!(what_is_gone_is_written_down_so),
             test!(a_clean_end_leaves_nothing_to_recover),
@@ -140,6 +141,28 @@ fn a_disk_that_is_full_is_told_once_and_everything_goes_on() {
     // What was written in part is cut off.
     let report = kept(&ledger).build().works().recover().works();
     assert!(report.is_clean(), "{report}");
+}
+
+fn a_ledger_that_was_taken_away_is_told_once_and_everything_goes_on() {
+    let ledger = scratch();
+    let registry = kept(&ledger).build().works();
+    let events = registry.subscribe_to(EventMask::LEDGER);
+    start(&registry, 1, &mut role("obedient"));
+    assert!(drain(&events).is_empty());
+    // The first has to go before there is another file of the name.
+    std::fs::remove_file(ledger.path()).expect("it is ours");
+    std::fs::write(ledger.path(), "theirs").expect("it is ours");
+    start(&registry, 2, &mut role("obedient"));
+    start(&registry, 3, &mut role("obedient"));
+    let why = registry.capabilities();
+    let why = why.why_not(Capability::DurableIdentity);
+    assert!(why.is_some_and(|why| why.contains("ledger")), "{why:?}");
+    for session in 1..=3 {
+        close(&registry, session);
+    }
+    let told = drain(&events);
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert_eq!(text(&ledger), "theirs");
 }
 
 fn a_spawn_that_fails_is_cancelled() {

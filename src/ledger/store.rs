@@ -153,12 +153,13 @@ impl Ledger {
             record.encode(line);
             state.apply(record);
         }
-        let written = file.write_all(line.as_bytes());
         *length += line.len() as u64;
-        match written {
+        let written = file.write_all(line.as_bytes());
+        match written.and_then(|()| is_whole(file, *length)) {
             Ok(()) => Written::Done,
             Err(error) => {
-                // A line may stand there in part. Whatever came behind it would be lost with it.
+                // A line may stand there in part. Whatever came behind it would be lost with it. And what somebody else has
+                // made of the name is theirs.
                 let error = Error::new(ErrorKind::LedgerUnusable, "write ledger")
                     .with_detail(format!(
                         "{} is not written to any more",
@@ -296,6 +297,21 @@ fn read(file: &File) -> io::Result<Replayed> {
     let mut file = file;
     file.read_to_end(&mut bytes)?;
     Ok(replay(&bytes))
+}
+
+/// Whether all that was written is to be found: the file has a name, and is as long as it has to be.
+fn is_whole(file: &File, length: u64) -> io::Result<()> {
+    let Ok(there) = file.metadata() else {
+        // A sandbox may refuse the question; nothing speaks against it.
+        return Ok(());
+    };
+    if there.nlink() == 0 {
+        Err(io::Error::other("it was removed or replaced"))
+    } else if there.len() < length {
+        Err(io::Error::other("it was cut off"))
+    } else {
+        Ok(())
+    }
 }
 
 /// Whether the name still means this file.

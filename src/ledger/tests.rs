@@ -328,6 +328,47 @@ fn a_link_in_the_place_of_the_new_file_is_not_followed() {
     drop(open(&directory.ledger(), 1).expect("it is free"));
 }
 
+/// What somebody else has put in its place is left as it is.
+#[test]
+fn a_file_that_was_taken_away_is_written_to_no_more() {
+    let removed = |path: &Path| fs::remove_file(path).expect("it is ours");
+    let replaced = |path: &Path| {
+        let other = path.with_extension("other");
+        fs::write(&other, "theirs").expect("it is ours");
+        fs::rename(&other, path).expect("it is ours");
+    };
+    let cut_off = |path: &Path| fs::write(path, "").expect("it is ours");
+    let with_its_directory = |path: &Path| {
+        let directory = path.parent().expect("it is in one");
+        fs::remove_dir_all(directory).expect("it is ours");
+        fs::create_dir(directory).expect("it is ours");
+    };
+    let ways: [(&str, &dyn Fn(&Path)); 4] = [
+        ("removed", &removed),
+        ("replaced", &replaced),
+        ("cut off", &cut_off),
+        ("with its directory", &with_its_directory),
+    ];
+    for (how, way) in ways {
+        let directory = Directory::new();
+        let path = directory.ledger();
+        let ledger = open(&path, 1).expect("it is new");
+        append(&ledger, &started(1, 1));
+        way(&path);
+        let written = ledger.append(&started(1, 2));
+        let Written::Failed(error) = written else {
+            panic!("{how}: {written:?}");
+        };
+        assert_eq!(error.kind(), ErrorKind::LedgerUnusable, "{how}");
+        let written = ledger.append(&started(1, 3));
+        assert!(matches!(written, Written::NotTried), "{how}");
+        ledger.tidy();
+        if how == "replaced" {
+            assert_eq!(fs::read(&path).expect("it is there"), b"theirs");
+        }
+    }
+}
+
 #[test]
 fn a_file_that_has_grown_is_replaced_by_what_may_still_live() {
     let directory = Directory::new();
