@@ -28,6 +28,15 @@ use crate::session::{Life, ProcessId, SessionId};
 
 /// The first line of the file.
 pub(super) const HEADER: &str = "procession ledger 1";
+/// What stands in it before the version.
+const TITLE: &str = "procession ledger ";
+
+/// Whether this first line is that of another version.
+pub(super) fn is_of_another_version(header: &[u8]) -> bool {
+    let text = std::str::from_utf8(header).ok();
+    let version = text.and_then(|text| mark::decimal(text.strip_prefix(TITLE)?));
+    version.is_some() && header != HEADER.as_bytes()
+}
 
 /// No record is longer. A line that is, is none.
 const LONGEST: usize = 512;

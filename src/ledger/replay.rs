@@ -8,10 +8,12 @@
 //! * A process whose intent is lost is known by its identity, one whose identity is lost by its marks. A process whose
 //!   death is lost is looked for, and is not there. Only the loss of a detachment would do harm, hence it is written twice.
 //! * Whatever concerns a registry whose host is of another boot is stale.
+//! * A first line that is damaged is left out too. One that names another version is believed: of that one's lines some may
+//!   be like ours, and what the others say would be lost.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::record::{HEADER, Host, Identity, Record};
+use super::record::{HEADER, Host, Identity, Record, is_of_another_version};
 use crate::session::{Life, ProcessId, SessionId};
 
 /// What may still live, by the numbers of the registries that wrote it down.
@@ -72,6 +74,9 @@ pub(crate) fn replay(bytes: &[u8]) -> Replayed {
             Replayed::NotOurs
         };
     };
+    if is_of_another_version(header) {
+        return Replayed::NotOurs;
+    }
     let mut state = State::default();
     let mut damaged = 0;
     let mut believed = header == HEADER.as_bytes();
@@ -422,6 +427,20 @@ mod tests {
             assert_eq!(replay(text.as_bytes()), Replayed::NotOurs, "{text:?}");
         }
         assert_eq!(read(b""), (State::default(), 0));
+    }
+
+    /// An older program in a newer one's place is told so, and does not write over what it does not understand.
+    #[test]
+    fn a_newer_versions_file_is_not_taken_for_a_damaged_one() {
+        let ours = file(started(1));
+        for version in ["0", "2", "10"] {
+            let theirs = ours.replacen("ledger 1", &format!("ledger {version}"), 1);
+            assert_eq!(
+                replay(theirs.as_bytes()),
+                Replayed::NotOurs,
+                "version {version}"
+            );
+        }
     }
 
     #[test]
