@@ -20,6 +20,9 @@ use crate::system_process::SystemProcess;
 /// [`any_user`](Self::any_user) says so, other users' processes. What carries the mark of a session that is not over, of
 /// this registry or of another program that lives, is left alone and listed.
 ///
+/// Where `/proc` hides other users' processes (`hidepid`) and the kernel is older than 6.13, an ancestor beyond a hidden one
+/// is not known as such.
+///
 /// # What cannot be told
 ///
 /// A predicate that panics has not said yes, and where [`SystemProcess::is_reparented`] is `None`, `reparented()` has not

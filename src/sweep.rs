@@ -8,8 +8,8 @@ mod owner;
 mod scan;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender};
@@ -48,8 +48,6 @@ const LEFT_BEHIND: usize = 3;
 const AHEAD: usize = 16;
 /// At least so many are ended at once, as long as there are descriptors.
 const AT_ONCE: usize = 64;
-/// Longer than any chain of ancestors.
-const LONGEST_CHAIN: usize = 4096;
 
 /// A sweep that is to be made.
 pub(crate) struct Sweep<'a> {
@@ -115,14 +113,7 @@ impl<'a> Sweep<'a> {
             ProcessTable::open().map_err(|error| system(error).with_detail(sys::UNLISTED))?;
         let own = sys::current_pid();
         taboo.insert(1);
-        let mut ancestor = own;
-        for _ in 0..LONGEST_CHAIN {
-            taboo.insert(ancestor);
-            match table.describe(ancestor) {
-                Ok(found) if found.parent != 0 => ancestor = found.parent,
-                Ok(_) | Err(_) => break,
-            }
-        }
+        taboo.extend(sys::ancestors());
         let mut listed = Vec::new();
         table.list(&mut listed).map_err(system)?;
         Ok(Scan {

@@ -4,12 +4,14 @@ mod support;
 
 use std::collections::HashSet;
 use std::fs::File;
+use std::io::Write as _;
 use std::process::{ExitCode, Stdio};
 
 use procession::{Containment, LeftAloneReason, OrphanRule, Registry, SpawnOptions, StopPolicy};
 
 use support::adversary::{daemon, is_abandoned};
 use support::orphans::{abandoned, end, leaves, of_role, orphan, pids, reason_for};
+use support::platform::become_user;
 use support::{
     LONG_ENOUGH, Lines, Pinned, Works, await_end_of_input, clean, eventually, host, pipe, registry,
     role, role_of, say, start, status_field, take_in_orphans, test,
@@ -20,6 +22,9 @@ fn main() -> ExitCode {
         &[
             test!(a_rule_for_everything_matches_neither_host_nor_ancestors_nor_what_is_registered)
                 .looks_at_others(),
+            test!(an_ancestor_beyond_a_hidden_one_is_never_matched)
+                .needs_root()
+                .on("hidepid"),
             test!(other_users_are_left_alone_unless_it_is_said)
                 .looks_at_others()
                 .needs_root(),
@@ -34,6 +39,8 @@ fn main() -> ExitCode {
             role_of!(leaves),
             role_of!(other_host),
             role_of!(subreaper),
+            role_of!(hidden),
+            role_of!(told_to_sweep),
             role_of!(first_process),
             role_of!(sweeper),
             role_of!(daemon),
@@ -133,6 +140,42 @@ fn a_rule_for_everything_matches_neither_host_nor_ancestors_nor_what_is_register
     }
     assert!(report.looked_at() >= report.found());
     end(stranger);
+}
+
+/// Starts a host, and is then hidden from it.
+fn hidden() {
+    let (mut child, control, mut lines) = host(&mut role("told_to_sweep"));
+    become_user(61234);
+    say("ready");
+    // Who it is that stands beyond this one.
+    let parent = std::os::unix::process::parent_id();
+    let mut control = control;
+    writeln!(control, "{parent}").expect("it listens");
+    say(lines.line());
+    child.wait().expect("it is our child");
+}
+
+/// Says whether a rule for everything would match the process whose number it reads.
+fn told_to_sweep() {
+    say("ready");
+    let mut line = String::new();
+    std::io::stdin().read_line(&mut line).expect("a pipe");
+    let pid = line.trim_end().parse().expect("a pid");
+    assert!(
+        status_field(pid, "Name").is_some(),
+        "it is to be seen from here"
+    );
+    let parent = std::os::unix::process::parent_id();
+    assert!(status_field(parent, "Name").is_none(), "and this one not");
+    let everything = OrphanRule::matching("everything", |_| true).any_user();
+    let report = registry().sweep(&everything.dry_run()).works();
+    say(pids(&report).contains(&pid));
+}
+
+fn an_ancestor_beyond_a_hidden_one_is_never_matched() {
+    let (mut between, _control, mut lines) = host(&mut role("hidden"));
+    assert_eq!(lines.line(), "false");
+    between.wait().expect("it is our child");
 }
 
 fn other_users_are_left_alone_unless_it_is_said() {

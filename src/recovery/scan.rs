@@ -121,7 +121,7 @@ impl<'a> Scan<'a> {
         (held, at_once): (Held, Option<usize>),
     ) -> io::Result<Self> {
         let own = sys::own_identity(&shared.facilities)?;
-        let (kin, kin_groups) = kin(table, own.pid);
+        let (kin, kin_groups) = kin(table);
         Ok(Self {
             shared,
             table,
@@ -514,24 +514,11 @@ pub(super) fn earlier(registry: u64, estate: &Estate) -> Earlier {
 }
 
 /// This process, all that it descends from, the first, and the groups of these.
-fn kin(table: &ProcessTable, own: u32) -> (HashSet<u32>, HashSet<u32>) {
-    /// Longer than any chain of ancestors.
-    const LONGEST: usize = 4096;
-    let mut kin = HashSet::from([own, 1]);
-    let mut groups = HashSet::new();
-    let mut pid = own;
-    for _ in 0..LONGEST {
-        let Ok(described) = table.describe(pid) else {
-            break;
-        };
-        groups.extend(Some(described.group).filter(|group| *group > 0));
-        pid = described.parent;
-        if pid == 0 {
-            break;
-        }
-        kin.insert(pid);
-    }
-    (kin, groups)
+fn kin(table: &ProcessTable) -> (HashSet<u32>, HashSet<u32>) {
+    let ancestors = sys::ancestors();
+    let groups = ancestors.iter().filter_map(|&pid| table.group(pid));
+    let groups = groups.collect();
+    (ancestors.into_iter().chain([1]).collect(), groups)
 }
 
 /// What one life has left.

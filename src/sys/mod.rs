@@ -37,8 +37,8 @@
 //! **A revocable wait for pipes.** [`wait_writable`] waits until a pipe takes more bytes, [`wait_readable`] until one has
 //! some, or a [`Revocation`] is called.
 //!
-//! **Looking around.** [`read_process`], [`command_line`], [`why_alive`], [`is_ancestor`], [`own_identity`]: reports and
-//! checks. They may block on a process that is stuck in the kernel, so they are never called from the reactor.
+//! **Looking around.** [`read_process`], [`command_line`], [`why_alive`], [`is_ancestor`], [`ancestors`], [`own_identity`]: reports
+//! and checks. They may block on a process that is stuck in the kernel, so they are never called from the reactor.
 //!
 //! **All processes.** [`ProcessTable`] lists them, and says of each what a search for descendants goes by: the limit that
 //! holds the mark, the group, parent, user and start. Where [`births`](ProcessTable::births) are counted, a list during which there was
@@ -135,7 +135,7 @@ pub(crate) use kqueue::simulated;
 pub(crate) use orders::{ChildMask, Fault, Grouping, Limit, Orders, Passed, Step};
 pub(crate) use platform::{
     ANCESTRY, Cgroups, Facilities, LIMIT_OF_MARK, Leaf, Pin, Poller, ProcessTable, Revocation,
-    Unborn, Waker, Watch, adopter_of_orphans, adopts_orphans, command_line, is_ancestor,
+    Unborn, Waker, Watch, adopter_of_orphans, adopts_orphans, ancestors, command_line, is_ancestor,
     is_childless, is_gone, kill_tree, launch, mark_limit, own_identity, own_limit, probe,
     random_u64, read_process, send_signal, signal_mask, sleep_on_alone, start_of, ticks_in,
     ticks_since_boot, why_alive,

@@ -91,7 +91,7 @@ pub(crate) use random::random_u64;
 pub(crate) use revocation::Revocation;
 pub(crate) use signal::send_signal;
 pub(crate) use table::{
-    LIMIT_OF_MARK, ProcessTable, adopts_orphans, command_line, is_ancestor, mark_limit,
+    LIMIT_OF_MARK, ProcessTable, adopts_orphans, ancestors, command_line, is_ancestor, mark_limit,
     own_identity, own_limit, read_process, start_of, ticks_in, ticks_since_boot, why_alive,
 };
 

@@ -232,6 +232,19 @@ pub(crate) fn is_ancestor(pid: u32) -> io::Result<bool> {
     Ok(false)
 }
 
+/// This process, its parent, the parent's parent, and so on up to the first, as far as each can be asked for its own.
+pub(crate) fn ancestors() -> Vec<u32> {
+    let parent_of = |pid| Ok::<_, io::Error>(system::describe(to_pid(pid)?)?.parent);
+    let mut all = Vec::new();
+    let mut next = current_pid();
+    while next != 0 && all.len() < LONGEST_CHAIN {
+        all.push(next);
+        // What cannot be asked is gone.
+        next = parent_of(next).unwrap_or(0);
+    }
+    all
+}
+
 /// Reads who this process is. In a child that was forked without exec it is somebody else.
 ///
 /// # Errors

@@ -60,7 +60,7 @@ pub(crate) use pin::{Pin, is_gone, sleep_on_alone};
 pub(super) use pipe::new_pipe;
 pub(crate) use poller::{Poller, Watch};
 pub(crate) use probe::probe;
-pub(crate) use procfs::{command_line, is_ancestor, read_process, why_alive};
+pub(crate) use procfs::{ancestors, command_line, is_ancestor, read_process, why_alive};
 pub(crate) use random::random_u64;
 pub(crate) use revocation::Revocation;
 pub(crate) use signal::send_signal;

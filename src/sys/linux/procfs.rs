@@ -133,6 +133,19 @@ pub(crate) fn is_ancestor(pid: u32) -> io::Result<bool> {
     Ok(false)
 }
 
+/// This process, its parent, the parent's parent, and so on up to the first of our pid namespace, as far as each can be asked
+/// for its own.
+pub(crate) fn ancestors() -> Vec<u32> {
+    let mut all = Vec::new();
+    let mut next = current_pid();
+    while next != 0 && all.len() < LONGEST_CHAIN {
+        all.push(next);
+        // What cannot be asked is gone, or hidden on a kernel that has no other way to tell.
+        next = parent_of(next).unwrap_or(0);
+    }
+    all
+}
+
 /// The parent of a process, 0 for none. Where `/proc` hides other users' processes the pidfd tells
 /// (6.13).
 fn parent_of(pid: u32) -> io::Result<u32> {

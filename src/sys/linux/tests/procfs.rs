@@ -83,6 +83,12 @@ fn ancestors_are_this_process_its_parent_and_the_first_and_nobody_else() {
     assert!(is_ancestor(1).unwrap());
     assert!(!is_ancestor(child.pid()).unwrap());
     assert!(!is_ancestor(u32::MAX).unwrap());
+    let all = ancestors();
+    assert_eq!(
+        all[..2],
+        [current_pid(), std::os::unix::process::parent_id()]
+    );
+    assert_eq!(all.last(), Some(&1));
 }
 
 #[test]
