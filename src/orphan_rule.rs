@@ -64,9 +64,16 @@ enum Node {
     Reparented,
     /// For a part that is not to reach as far as the rest of a rule does.
     OwnUser(Arc<Self>),
-    And(Arc<Self>, Arc<Self>),
-    Or(Arc<Self>, Arc<Self>),
+    /// In a row, not one inside of the other: a rule of ten thousand parts would go deeper than the stack does.
+    Several(Joint, Vec<Arc<Self>>),
     Not(Arc<Self>),
+}
+
+/// What makes one of several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Joint {
+    And,
+    Or,
 }
 
 /// What a rule says of a process.
@@ -119,7 +126,7 @@ impl OrphanRule {
     /// Those that both match. Of the other rule's policy, scope and dry run, what is not said here is taken over.
     pub fn and(self, other: Self) -> Self {
         Self {
-            node: Arc::new(Node::And(self.node, other.node)),
+            node: Node::join(Joint::And, self.node, other.node),
             any_user: self.any_user || other.any_user,
             stop_policy: self.stop_policy.or(other.stop_policy),
             dry_run: self.dry_run || other.dry_run,
@@ -140,7 +147,7 @@ impl OrphanRule {
         let stop_policy = self.stop_policy.clone().or(other.stop_policy.clone());
         let dry_run = self.dry_run || other.dry_run;
         Self {
-            node: Arc::new(Node::Or(scoped(self), scoped(other))),
+            node: Node::join(Joint::Or, scoped(self), scoped(other)),
             any_user,
             stop_policy,
             dry_run,
@@ -225,6 +232,24 @@ struct Prospects {
 }
 
 impl Node {
+    fn join(joint: Joint, first: Arc<Self>, other: Arc<Self>) -> Arc<Self> {
+        let parts = |node: Arc<Self>| match Arc::try_unwrap(node) {
+            Ok(Self::Several(its, parts)) if its == joint => parts,
+            Ok(single) => vec![Arc::new(single)],
+            Err(shared) => {
+                if let Self::Several(its, parts) = &*shared {
+                    if *its == joint {
+                        return parts.clone();
+                    }
+                }
+                vec![shared]
+            }
+        };
+        let mut all = parts(first);
+        all.extend(parts(other));
+        Arc::new(Self::Several(joint, all))
+    }
+
     fn prospects(&self, outline: Outline) -> Prospects {
         match self {
             Self::Matching(..) => Prospects {
@@ -240,19 +265,25 @@ impl Node {
                 no: true,
             },
             Self::OwnUser(inner) => inner.prospects(outline),
-            Self::And(a, b) => {
-                let (a, b) = (a.prospects(outline), b.prospects(outline));
-                Prospects {
-                    yes: a.yes && b.yes,
-                    no: a.no || b.no,
+            Self::Several(joint, parts) => {
+                let mut all = Prospects {
+                    yes: *joint == Joint::And,
+                    no: *joint == Joint::Or,
+                };
+                for part in parts {
+                    let part = part.prospects(outline);
+                    match joint {
+                        Joint::And => {
+                            all.yes &= part.yes;
+                            all.no |= part.no;
+                        }
+                        Joint::Or => {
+                            all.yes |= part.yes;
+                            all.no &= part.no;
+                        }
+                    }
                 }
-            }
-            Self::Or(a, b) => {
-                let (a, b) = (a.prospects(outline), b.prospects(outline));
-                Prospects {
-                    yes: a.yes || b.yes,
-                    no: a.no && b.no,
-                }
+                all
             }
             Self::Not(inner) => {
                 let Prospects { yes, no } = inner.prospects(outline);
@@ -278,27 +309,13 @@ impl Node {
             },
             Self::OwnUser(_) if !own_user => Verdict::No,
             Self::OwnUser(inner) => inner.judge(process, own_user),
-            Self::And(a, b) => match (a.judge(process, own_user), b) {
-                (Verdict::No, _) => Verdict::No,
-                (Verdict::Yes(a), b) => match b.judge(process, own_user) {
-                    Verdict::Yes(b) => Verdict::Yes(format!("{a} and {b}").into()),
-                    other @ (Verdict::No | Verdict::Unknown { .. }) => other,
-                },
-                (Verdict::Unknown { panicked }, b) => match b.judge(process, own_user) {
-                    Verdict::No => Verdict::No,
-                    other @ (Verdict::Yes(_) | Verdict::Unknown { .. }) => {
-                        other.or_unknown(panicked)
-                    }
-                },
-            },
-            Self::Or(a, b) => match (a.judge(process, own_user), b) {
-                (Verdict::Yes(a), _) => Verdict::Yes(a),
-                (Verdict::No, b) => b.judge(process, own_user),
-                (Verdict::Unknown { panicked }, b) => match b.judge(process, own_user) {
-                    Verdict::Yes(b) => Verdict::Yes(b),
-                    other @ (Verdict::No | Verdict::Unknown { .. }) => other.or_unknown(panicked),
-                },
-            },
+            Self::Several(joint, parts) => {
+                let verdicts = parts.iter().map(|part| part.judge(process, own_user));
+                match joint {
+                    Joint::And => Verdict::of_all(verdicts),
+                    Joint::Or => Verdict::of_any(verdicts),
+                }
+            }
             Self::Not(inner) => match inner.judge(process, own_user) {
                 Verdict::Yes(_) => Verdict::No,
                 Verdict::No => Verdict::Yes(format!("not {}", Within(inner)).into()),
@@ -308,13 +325,35 @@ impl Node {
     }
 }
 
-impl Verdict<'_> {
-    /// It cannot be told, since another part could not.
-    fn or_unknown(self, panicked: bool) -> Self {
-        let too = matches!(self, Self::Unknown { panicked: true });
-        Self::Unknown {
-            panicked: panicked || too,
+impl<'a> Verdict<'a> {
+    /// As soon as one says no nobody else is asked.
+    fn of_all(verdicts: impl Iterator<Item = Self>) -> Self {
+        let mut whys: Vec<Cow<'a, str>> = Vec::new();
+        let mut unknown = None;
+        for verdict in verdicts {
+            match verdict {
+                Self::No => return Self::No,
+                Self::Yes(why) => whys.push(why),
+                Self::Unknown { panicked } => unknown = Some(panicked || unknown == Some(true)),
+            }
         }
+        match unknown {
+            Some(panicked) => Self::Unknown { panicked },
+            None => Self::Yes(whys.join(" and ").into()),
+        }
+    }
+
+    /// As soon as one says yes nobody else is asked.
+    fn of_any(verdicts: impl Iterator<Item = Self>) -> Self {
+        let mut unknown = None;
+        for verdict in verdicts {
+            match verdict {
+                Self::Yes(why) => return Self::Yes(why),
+                Self::No => {}
+                Self::Unknown { panicked } => unknown = Some(panicked || unknown == Some(true)),
+            }
+        }
+        unknown.map_or(Self::No, |panicked| Self::Unknown { panicked })
     }
 }
 
@@ -324,8 +363,17 @@ impl fmt::Display for Node {
             Self::Matching(name, _) => f.write_str(name),
             Self::Reparented => f.write_str("reparented"),
             Self::OwnUser(inner) => inner.fmt(f),
-            Self::And(a, b) => write!(f, "{} and {}", Within(a), Within(b)),
-            Self::Or(a, b) => write!(f, "{} or {}", Within(a), Within(b)),
+            Self::Several(joint, parts) => {
+                let between = match joint {
+                    Joint::And => " and ",
+                    Joint::Or => " or ",
+                };
+                for (at, part) in parts.iter().enumerate() {
+                    let between = if at > 0 { between } else { "" };
+                    write!(f, "{between}{}", Within(part))?;
+                }
+                Ok(())
+            }
             Self::Not(inner) => write!(f, "not {}", Within(inner)),
         }
     }
@@ -337,7 +385,7 @@ struct Within<'a>(&'a Node);
 impl fmt::Display for Within<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
-            Node::And(..) | Node::Or(..) => write!(f, "({})", self.0),
+            Node::Several(..) => write!(f, "({})", self.0),
             Node::Matching(..) | Node::Reparented | Node::OwnUser(_) | Node::Not(_) => {
                 self.0.fmt(f)
             }
@@ -394,6 +442,26 @@ mod tests {
         let rule = says("a", true).and((!says("b", false)).or(says("c", false)));
         assert_eq!(why(&rule, &orphan).as_deref(), Some("a and not b"));
         assert_eq!(rule.to_string(), "a and (not b or c)");
+    }
+
+    /// One for each of many known programs, say. It is judged on a thread with a small stack.
+    #[test]
+    fn a_rule_of_very_many_parts_is_no_deeper_than_one_of_two() {
+        let many = |joined: fn(OrphanRule, OrphanRule) -> OrphanRule, answer| {
+            let parts = (0..100_000).map(|_| says("part", answer));
+            parts.reduce(joined).expect("there are some")
+        };
+        let any = many(OrphanRule::or, false);
+        let all = many(OrphanRule::and, true);
+        let shared = any.clone().or(says("the last", true));
+        let small = std::thread::Builder::new().stack_size(128 << 10);
+        let judged = small.spawn(move || {
+            assert_eq!(why(&any, &process()), None);
+            assert_eq!(why(&shared, &process()).as_deref(), Some("the last"));
+            assert!(all.matches(&process()));
+            assert!(any.to_string().starts_with("part or part or part"));
+        });
+        judged.expect("a thread").join().expect("it comes back");
     }
 
     #[test]
