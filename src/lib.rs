@@ -158,6 +158,7 @@ mod builder;
 mod capabilities;
 mod collect;
 mod command;
+mod contain;
 mod containment;
 mod cradles;
 mod earlier;

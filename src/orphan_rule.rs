@@ -3,9 +3,9 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::ops::Not;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::contain::contain;
 use crate::stop::StopPolicy;
 use crate::system_process::SystemProcess;
 
@@ -296,10 +296,10 @@ impl Node {
         match self {
             Self::Matching(name, predicate) => {
                 // The host's code: a panic is its own affair.
-                match catch_unwind(AssertUnwindSafe(|| predicate(process))) {
-                    Ok(true) => Verdict::Yes(Cow::Borrowed(name)),
-                    Ok(false) => Verdict::No,
-                    Err(_panic) => Verdict::Unknown { panicked: true },
+                match contain(|| predicate(process)) {
+                    Some(true) => Verdict::Yes(Cow::Borrowed(name)),
+                    Some(false) => Verdict::No,
+                    None => Verdict::Unknown { panicked: true },
                 }
             }
             Self::Reparented => match process.is_reparented() {

@@ -1,11 +1,11 @@
 //! What a registry was built with.
 
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use crate::capabilities::Capabilities;
+use crate::contain::contain;
 use crate::containment::Containment;
 use crate::error::{Error, ErrorKind, Result};
 use crate::ledger::Ledger;
@@ -126,7 +126,7 @@ pub(crate) struct Spare(pub(crate) Arc<dyn Fn(&SystemProcess) -> bool + Send + S
 impl Spare {
     /// What the host's code cannot decide about is left alone.
     pub(crate) fn says_yes(&self, process: &SystemProcess) -> bool {
-        catch_unwind(AssertUnwindSafe(|| (self.0)(process))).unwrap_or(true)
+        contain(|| (self.0)(process)).unwrap_or(true)
     }
 }
 

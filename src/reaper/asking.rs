@@ -1,13 +1,13 @@
 //! The thread on which the host is asked.
 
 use std::collections::HashSet;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crossbeam_channel::{Receiver, Sender};
 
 use super::{Named, State};
+use crate::contain::contain;
 use crate::session::SessionId;
 use crate::sys;
 
@@ -30,10 +30,10 @@ impl Asking {
                 self.state.in_callback.store(false, Ordering::SeqCst);
                 break;
             }
-            let named = match catch_unwind(AssertUnwindSafe(&mut active)) {
-                Ok(Some(named)) => Named::These(named),
-                Ok(None) => Named::NotKnown,
-                Err(_panic) => Named::Panicked,
+            let named = match contain(&mut active) {
+                Some(Some(named)) => Named::These(named),
+                Some(None) => Named::NotKnown,
+                None => Named::Panicked,
             };
             self.state.in_callback.store(false, Ordering::SeqCst);
             if self.answer.send(named).is_err() {
