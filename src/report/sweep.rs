@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::table::{Took, command};
+use super::table::{Took, command, escaped};
 use super::{SessionReport, SurvivalCause, Survivor};
 use crate::session::SessionId;
 use crate::stop::Rung;
@@ -316,7 +316,7 @@ impl SweepReport {
                 | OrphanFate::NotReached => fate.to_string(),
             };
             let line = command(None, process.args());
-            rows.push([process.pid().to_string(), line, why.to_string(), how]);
+            rows.push([process.pid().to_string(), line, escaped(why), how]);
         }
         let width = |column: usize| {
             let cells = rows.iter().map(|row| row[column].chars().count());
@@ -415,6 +415,18 @@ sweep: 2 found, 1 ended, 1 STILL ALIVE, 1 left alone, of 3 processes, 0s
         let report = SweepReport::from_parts(orphans.into(), vec![], vec![]);
         assert_eq!((report.found(), report.ended()), (4, 1));
         assert!(!report.is_clean(), "one was not reached");
+    }
+
+    #[test]
+    fn the_name_of_a_rule_does_not_break_the_table() {
+        let fate = OrphanFate::WouldBeEnded;
+        let orphan = Orphan::from_parts(server(7), "our\nserver\u{1b}[0m", fate);
+        let text = SweepReport::from_parts(vec![orphan], vec![], vec![]).to_string();
+        assert_eq!(text.lines().count(), 3, "{text}");
+        assert!(
+            text.contains("our\\nserver\\u{1b}[0m  would be ended"),
+            "{text}"
+        );
     }
 
     #[test]

@@ -184,7 +184,7 @@ fn quoted(arg: &OsStr) -> String {
 
 /// The text without anything that a terminal would act on: control characters, and those that only
 /// change others.
-fn escaped(text: &str) -> String {
+pub(super) fn escaped(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());
     for character in text.chars() {
         match character {
