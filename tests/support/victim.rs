@@ -42,7 +42,7 @@ pub(crate) fn builder(name: &str, ledger: &str) -> procession::Builder {
 ///
 /// | argument | what |
 /// | --- | --- |
-/// | `unmarked`, `spares`, `cgroup`, `subreaper` | how its registry is built: without marks, sparing daemons, of a tier |
+/// | `unmarked`, `unlimited`, `spares`, `cgroup`, `subreaper` | how its registry is built: without marks, without those in a limit, sparing daemons, of a tier |
 /// | `std:ROLE`, `native:ROLE` | starts a role in a session of its own, the first in session 1, by std's command or natively |
 /// | `N=std:ROLE`, `N=native:ROLE`, `N=leader:ROLE` | the same in this session; the last one under the tier `Leader` |
 /// | `ROLE,ARGUMENT,..` | a role with arguments |
@@ -55,6 +55,9 @@ pub(crate) fn victim() {
     let mut builder = builder(&arguments[0], &arguments[1]);
     if says("unmarked") {
         builder = builder.marker(false);
+    }
+    if says("unlimited") {
+        builder = builder.limit_mark(false);
     }
     if says("spares") {
         let daemon =
