@@ -305,14 +305,21 @@ pub(super) fn spawn(run: &Run) -> Outcome<Vec<Target>> {
         of("spawn/std", 2048),
         of("spawn/procession", 2048),
         of("spawn/std-group-env", 0),
+        of("spawn/procession-ledger", 0),
     ];
     let measured = measure(&specs, 800 * run.rounds, run.child)?;
     run.show("spawn and wait", &specs, &measured, 0, micros);
-    let [std, ours, _, _, std_large, ours_large, _] = measured.samples.as_slice() else {
+    let [std, ours, _, _, std_large, ours_large, _, with_ledger] = measured.samples.as_slice()
+    else {
         return Err("no samples".into());
     };
     Ok(vec![
         times("spawn and wait, over std", medians(ours, std), 1.05),
+        times(
+            "spawn and wait with a ledger, over without",
+            medians(with_ledger, ours),
+            1.05,
+        ),
         times(
             "spawn and wait at 2 GiB, over std at 2 GiB",
             medians(ours_large, std_large),

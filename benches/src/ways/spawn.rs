@@ -1,6 +1,7 @@
 //! A trivial program, from before its start to its known exit.
 
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 
 use procession::Registry;
 
@@ -38,6 +39,16 @@ fn way(name: &str) -> Outcome<Box<dyn FnMut(Kid) -> Outcome<()>>> {
                 Ok(())
             }))
         }
+        // It writes to it before and after the spawn, and at the exit.
+        "procession-ledger" => {
+            let file = Scratch::new();
+            let registry = Registry::builder().ledger(&file.0).build()?;
+            Ok(Box::new(move |kid| {
+                let _until_then = &file;
+                registry.spawn(1, &mut kid.command())?.wait()?;
+                Ok(())
+            }))
+        }
         "tokio" => {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -55,5 +66,21 @@ fn way(name: &str) -> Outcome<Box<dyn FnMut(Kid) -> Outcome<()>>> {
             Ok(())
         })),
         _ => Err(unknown(name)),
+    }
+}
+
+/// A file that is gone when this is.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new() -> Self {
+        let name = format!("procession-bench-{}", std::process::id());
+        Self(std::env::temp_dir().join(name))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        std::fs::remove_file(&self.0).ok();
     }
 }
