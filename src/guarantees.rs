@@ -197,6 +197,8 @@
 //!   `a_limit_mark_of_which_nothing_says_whose_it_is_is_left_alone`,
 //!   `what_was_detached_is_left_alone_by_ends_and_by_recovery`
 //! * `tests/recovery_lives.rs`: `what_two_lives_of_a_number_left_is_ended_and_told_apart`
+//! * `tests/recovery_again.rs`: `what_was_taken_over_starts_is_its_sessions`, `a_reaper_leaves_a_recovery_to_itself`,
+//!   `who_outlived_a_recovery_is_not_forgotten_by_the_next`, `more_than_there_are_descriptors_is_ended_in_batches`
 //! * `tests/linux/recovery_tiers.rs`: `what_a_killed_host_left_in_cgroups_is_ended_and_they_are_removed`,
 //!   `a_contained_host_killed_at_any_moment_leaves_nothing`, `what_a_killed_subreaper_left_is_known_by_its_marks`
 //! * `tests/linux/hanging.rs`: `what_a_dead_host_left_and_cannot_be_read_is_ended_by_the_ledger_alone`
