@@ -331,6 +331,7 @@ fn a_link_in_the_place_of_the_new_file_is_not_followed() {
 /// What somebody else has put in its place is left as it is.
 #[test]
 fn a_file_that_was_taken_away_is_written_to_no_more() {
+    type Way<'a> = (&'a str, &'a dyn Fn(&Path));
     let removed = |path: &Path| fs::remove_file(path).expect("it is ours");
     let replaced = |path: &Path| {
         let other = path.with_extension("other");
@@ -343,7 +344,7 @@ fn a_file_that_was_taken_away_is_written_to_no_more() {
         fs::remove_dir_all(directory).expect("it is ours");
         fs::create_dir(directory).expect("it is ours");
     };
-    let ways: [(&str, &dyn Fn(&Path)); 4] = [
+    let ways: [Way<'_>; 4] = [
         ("removed", &removed),
         ("replaced", &replaced),
         ("cut off", &cut_off),
