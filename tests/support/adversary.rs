@@ -50,7 +50,7 @@ fn fork() -> Side {
 }
 
 /// Ends without running anything.
-fn leave(code: i32) -> ! {
+pub(crate) fn leave(code: i32) -> ! {
     // SAFETY: it ends this process and touches no memory.
     unsafe { libc::_exit(code) }
 }

@@ -58,7 +58,8 @@ pub(crate) fn main() -> ExitCode {
             test!(an_exit_that_is_told_twice_is_found),
             test!(a_survivor_of_a_clean_end_is_found),
             test!(what_a_run_that_fails_has_in_cgroups_is_ended).needs_cgroups(),
-            test!(what_is_learned_of_strangers_goes_with_the_end_or_with_them),
+            test!(what_is_learned_of_strangers_goes_with_the_end_or_with_them)
+                .takes_longer_by(2 * LONG_ENOUGH),
         ],
         &[
             role_of!(torture_host),
