@@ -231,6 +231,96 @@ mod tests {
         }
     }
 
+    /// Marks are read by later versions, out of the limits of what still lives. This test does not change.
+    #[test]
+    fn the_layout_is_fixed() {
+        let registry = 0x0123_4567_89ab_cdef;
+        let (outer, inner) = (outermost(registry), LimitMark::inner(registry));
+        for (life, of_outer, of_inner) in [
+            (3, 0x6cb0_1639_3a00_0003, 0x3658_0b1c_9d00_0003),
+            ((5 << 24) + 3, 0x4050_133a_4500_0003, 0x2028_099d_2200_0003),
+        ] {
+            assert_eq!(outer.value(Life(life)), of_outer);
+            assert_eq!(inner.value(Life(life)), of_inner);
+        }
+        // The first number that SplitMix64 gives from a seed of 0.
+        assert_eq!(mixed(0, 1), 0xe220_a839_7b1d_cdaf);
+    }
+
+    #[test]
+    fn a_mark_is_told_by_its_first_bits() {
+        for (soft, is_inner) in [
+            (0, false),
+            (INNER_TAG - 1, false),
+            (INNER_TAG, true),
+            (OUTER_TAG - 1, true),
+            (OUTER_TAG, false),
+            (u64::MAX, false),
+        ] {
+            assert_eq!(LimitMark::is_inner(soft), is_inner, "{soft:x}");
+            let unlimited = Pair {
+                soft,
+                hard: u64::MAX,
+            };
+            assert_eq!(LimitMark::is_any(unlimited), is_inner, "{soft:x}");
+        }
+        for (hard, is_outer) in [
+            (0, false),
+            (OUTER_TAG - 1, false),
+            (OUTER_TAG, true),
+            ((1 << 63) - 1, true),
+            (1 << 63, false),
+            (u64::MAX, false),
+        ] {
+            let limit = Pair { soft: 0, hard };
+            assert_eq!(LimitMark::is_any(limit), is_outer, "{hard:x}");
+            let within = LimitMark::within(hard, 1);
+            assert_eq!(within.is_some(), is_outer, "{hard:x}");
+            assert!(within.is_none_or(|mark| mark.hard_above() == Some(hard)));
+        }
+    }
+
+    #[test]
+    fn a_life_is_read_out_of_its_mark_up_to_the_epoch_behind_the_last_that_is_known() {
+        let epoch = 1 << LIFE_BITS;
+        for mark in [outermost(7), LimitMark::inner(7)] {
+            for life in [1, 2, 0xab_cdef, epoch - 1, epoch, 2 * epoch + 5] {
+                let value = mark.value(Life(life));
+                assert_eq!(mark.life_of(value, Life(life)), Some(Life(life)));
+            }
+            let later = Life(2 * epoch + 5);
+            let value = mark.value(later);
+            assert_eq!(mark.life_of(value, Life(epoch)), Some(later));
+            assert_eq!(mark.life_of(value, Life(epoch - 1)), None);
+            assert!(!mark.is_of_this_registry(value), "only the first epoch");
+            assert!(mark.is_of_this_registry(mark.value(Life(epoch - 1))));
+            let other = outermost(8).value(Life(1));
+            assert_eq!(mark.life_of(other, Life(1)), None);
+        }
+    }
+
+    /// A mark that both have is no difference, whichever of the two numbers it is in.
+    #[test]
+    fn what_was_inherited_marks_nobody() {
+        let unmarked = Pair {
+            soft: 1 << 40,
+            hard: u64::MAX,
+        };
+        let outer = outermost(7).of(Life(1));
+        let inner = LimitMark::new(outer, 8).expect("it is a mark").of(Life(1));
+        for (limit, own, marked) in [
+            (unmarked, UNLIMITED, false),
+            (UNLIMITED, outer, false),
+            (outer, UNLIMITED, true),
+            (outer, outer, false),
+            (inner, outer, true),
+            (inner, inner, false),
+            (outer, inner, false),
+        ] {
+            assert_eq!(marks(limit, own), marked, "{limit:x?} beside {own:x?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn a_registry_inside_another_marks_below_it_and_leaves_its_mark_alone(

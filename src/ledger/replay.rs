@@ -451,6 +451,13 @@ mod tests {
     }
 
     #[test]
+    fn lines_that_are_left_out_are_counted() {
+        let mut bytes = file(started(1)).into_bytes();
+        bytes.extend(b"nothing\n\nnothing\ncut o");
+        assert_eq!(read(&bytes), (after(&started(1)), 3));
+    }
+
+    #[test]
     fn another_boot_makes_everything_stale_but_what_nobody_knows_the_boot_of() {
         let mut state = after(&started(1));
         state.forget_other_boots(1);

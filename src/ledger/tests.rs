@@ -1,9 +1,11 @@
 //! The file on a real disk.
 
+use std::cell::Cell;
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
 
 use super::record::{Host, Identity, Record};
 use super::replay::{Replayed, State, replay};
@@ -45,6 +47,16 @@ impl Drop for Directory {
 const CLOCK: Clock = Clock {
     now: reactor::now,
     sleep_until: sys::nap,
+};
+
+thread_local! {
+    static MOMENT: Cell<Instant> = Cell::new(reactor::now());
+}
+
+/// Whoever sleeps by it wakes at once, and it is later.
+const VIRTUAL_CLOCK: Clock = Clock {
+    now: || MOMENT.get(),
+    sleep_until: |at| MOMENT.set(at),
 };
 
 const BOOT: u128 = 7;
@@ -138,8 +150,15 @@ fn the_next_run_finds_what_the_last_one_wrote() {
 fn a_second_host_is_refused_and_the_first_goes_on() {
     let directory = Directory::new();
     let first = open(&directory.ledger(), 1).expect("it is new");
-    let refused = open(&directory.ledger(), 2).expect_err("it is held");
+    let began = MOMENT.get();
+    let refused = Ledger::open(&directory.ledger(), host(2), |_| true, VIRTUAL_CLOCK);
+    let refused = refused.expect_err("it is held");
     assert_eq!(refused.kind(), ErrorKind::LedgerInUse);
+    assert_eq!(
+        MOMENT.get() - began,
+        Duration::from_secs(2),
+        "it may be let go of"
+    );
     assert_eq!(refused.pid(), Some(2), "it says whose it is");
     append(&first, &started(1, 1));
     assert_eq!(read(&directory.ledger()).runs[&1].processes.len(), 1);
@@ -390,7 +409,99 @@ fn a_file_that_has_grown_is_replaced_by_what_may_still_live() {
     assert_eq!(state.runs[&1].processes.len(), 1);
     assert_eq!(state.runs[&1].last_life, Life(19_999));
     // It is locked as the first one was.
-    assert_eq!(kind(open(&path, 2)), ErrorKind::LedgerInUse);
+    let refused = Ledger::open(&path, host(2), |_| false, CLOCK);
+    assert_eq!(kind(refused), ErrorKind::LedgerInUse);
+}
+
+/// Else it would be written anew for each mebibyte, however many processes live.
+#[test]
+fn a_file_that_is_long_because_much_lives_is_not_replaced_as_soon() {
+    let directory = Directory::new();
+    let path = directory.ledger();
+    let inode = || fs::metadata(&path).expect("it is there").ino();
+    let living = |range: std::ops::Range<u64>| -> Vec<Record> {
+        range.flat_map(|n| started(1, n)).collect()
+    };
+    let first = open(&path, 1).expect("it is new");
+    append(&first, &living(1..20_000));
+    drop(first);
+    let second = open(&path, 2).expect("nobody holds it");
+    let (length, before) = (fs::metadata(&path).expect("it is there").len(), inode());
+    append(&second, &living(20_000..40_000));
+    second.tidy();
+    let longer = fs::metadata(&path).expect("it is there").len();
+    assert!(longer > length + (1 << 20) && longer < 4 * length);
+    assert_eq!(inode(), before);
+}
+
+#[test]
+fn a_registry_that_is_over_gives_the_file_up_and_does_not_touch_it_again() {
+    let directory = Directory::new();
+    let path = directory.ledger();
+    let first = open(&path, 1).expect("it is new");
+    let much: Vec<Record> = (1..20_000).flat_map(|n| started(1, n)).collect();
+    append(&first, &much);
+    first.close();
+    assert!(matches!(first.append(&much), Written::NotTried));
+    let second = open(&path, 2).expect("nobody holds it");
+    append(&second, &started(2, 1));
+    let text = fs::read(&path).expect("it is there");
+    first.tidy();
+    assert_eq!(fs::read(&path).expect("it is there"), text);
+}
+
+/// Its holder has tidied up, and is gone: the lock is to be had, and the name means another file.
+#[test]
+fn what_has_the_name_is_gone_on_with_when_a_lock_was_waited_for() {
+    let directory = Directory::new();
+    let path = directory.ledger();
+    let beside = directory.0.join("beside");
+    drop(open(&beside, 3).expect("it is new"));
+    let first = Cell::new(Some(open(&path, 1).expect("it is new")));
+    let is_dead = |_: &Host| {
+        if let Some(first) = first.take() {
+            fs::rename(&beside, &path).expect("it is ours");
+            drop(first);
+        }
+        true
+    };
+    let second = Ledger::open(&path, host(2), is_dead, CLOCK).expect("nobody holds it");
+    append(&second, &started(2, 1));
+    let runs = read(&path).runs;
+    assert_eq!(runs.keys().copied().collect::<Vec<_>>(), [2, 3]);
+}
+
+/// Hunts a lock that is taken between another host's rename and its letting go of the file that had the name before.
+#[test]
+fn two_hosts_never_have_a_ledger_at_once() {
+    const EAGER: Clock = Clock {
+        sleep_until: |_| std::thread::yield_now(),
+        ..CLOCK
+    };
+    let directory = Directory::new();
+    let path = directory.ledger();
+    let seconds = std::env::var("PROCESSION_RACE_SECONDS").ok();
+    let seconds = seconds.and_then(|seconds| seconds.parse().ok());
+    let until = reactor::now() + Duration::from_secs(seconds.unwrap_or(1));
+    let host_again_and_again = |registry: u64| {
+        while reactor::now() < until {
+            let ledger = Ledger::open(&path, host(registry), |_| true, EAGER);
+            let ledger = ledger.expect("it is let go of at once");
+            append(&ledger, &started(registry, 1));
+            for _ in 0..3 {
+                let run = &read(&path).runs[&registry];
+                assert_eq!(run.processes.len(), 1, "somebody else has replaced it");
+                std::thread::yield_now();
+            }
+            append(&ledger, &[Record::Settled { registry }]);
+        }
+    };
+    std::thread::scope(|scope| {
+        let again = &host_again_and_again;
+        for registry in 1..=3 {
+            scope.spawn(move || again(registry));
+        }
+    });
 }
 
 #[test]
@@ -405,11 +516,11 @@ fn ten_thousand_records_are_read_in_less_than_a_second() {
     let spent = || {
         let clock = rustix::time::ClockId::ThreadCPUTime;
         let spent = rustix::time::clock_gettime(clock);
-        std::time::Duration::try_from(spent).expect("it is no negative time")
+        Duration::try_from(spent).expect("it is no negative time")
     };
     let began = spent();
     let second = open(&path, 2).expect("nobody holds it");
     assert_eq!(second.earlier()[0].1.processes.len(), 10_000);
     let took = spent() - began;
-    assert!(took < std::time::Duration::from_secs(1), "{took:?}");
+    assert!(took < Duration::from_secs(1), "{took:?}");
 }
