@@ -103,7 +103,7 @@ impl Machine {
 
     /// Whether nothing is left: nobody who lives, and no end that could not say so.
     pub(crate) fn is_settled(&self) -> bool {
-        self.members.is_empty() && self.lives.values().all(is_settled)
+        self.lives.values().all(is_settled)
     }
 }
 

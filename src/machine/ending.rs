@@ -326,10 +326,11 @@ impl Machine {
         let until = *search
             .last_until
             .get_or_insert(now.checked_add(LAST_PATIENCE).unwrap_or(now));
-        if until > now {
+        let waits = until > now;
+        if waits {
             self.deadlines.set(Wake::End(life), Some(until));
         }
-        until > now
+        waits
     }
 
     /// Takes a rung for every member that has no stop of its own, and for the groups of those that have exited.

@@ -97,9 +97,7 @@ impl Machine {
         {
             let until = now.checked_add(STATUS_PATIENCE_IN_AN_END);
             let set = self.deadlines.of(Wake::Look(process));
-            if set > until {
-                self.deadlines.set(Wake::Look(process), until);
-            }
+            self.deadlines.set(Wake::Look(process), set.min(until));
         }
     }
 
@@ -140,7 +138,7 @@ impl Machine {
         }
         // Without a signal that reaches the group of a reaped leader, only the zombie keeps the group's number from
         // being used again.
-        let reap = ours && self.settings.group_after_reap;
+        let reap = self.settings.group_after_reap;
         self.act(Action::Retire { process, reap });
         if member.stop.is_some() {
             // A stop ends the group with its leader.
@@ -168,7 +166,7 @@ impl Machine {
             // Outside of an end a zombie would be kept for nobody knows how long: its group goes out of reach.
             Some(_) | None => self.act(Action::Release {
                 process,
-                reap: ours,
+                reap: true,
             }),
         }
     }

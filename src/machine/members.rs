@@ -43,6 +43,7 @@ impl Members {
         self.0.len()
     }
 
+    #[cfg(any(test, fuzzing))]
     pub(crate) fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

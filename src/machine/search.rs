@@ -311,8 +311,8 @@ impl Machine {
 
     /// The last that was known has gone: the next pass need not wait its time.
     pub(super) fn hasten_pass(&mut self, life: Life, now: Instant) {
-        let wanted = self.passes.wanted.get_mut(&life);
-        if wanted.is_some_and(|at| std::mem::replace(at, now.min(*at)) > now) {
+        if let Some(at) = self.passes.wanted.get_mut(&life) {
+            *at = now.min(*at);
             self.start_pass(now);
         }
     }
@@ -352,9 +352,8 @@ impl Machine {
 
     /// Nothing more is to be known about this life.
     pub(super) fn forget_passes(&mut self, life: Life) {
-        if self.passes.wanted.remove(&life).is_some() && self.passes.flight.is_none() {
-            self.set_pass_deadline();
-        }
+        self.passes.wanted.remove(&life);
+        self.set_pass_deadline();
     }
 
     fn set_pass_deadline(&mut self) {

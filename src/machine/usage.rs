@@ -1,57 +1,49 @@
 //! What the processes of a session have used.
 
+use std::time::Duration;
+
 use crate::exit::{SessionUsage, Usage};
 
-/// The sum of what exits have told.
+/// The sum of what exits have told, if any has told something. It is never complete.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Used {
-    sum: SessionUsage,
-    /// Of how many exits it is the sum, and how many told nothing.
-    told: u64,
-    silent: u64,
-}
+pub(crate) struct Used(Option<SessionUsage>);
 
 impl Used {
     /// One more exit. What it used includes what its own children used that it has waited for, so nobody is counted twice.
     pub(crate) fn add(&mut self, usage: Option<Usage>) {
-        match usage {
-            Some(usage) => {
-                let cpu = usage.user.saturating_add(usage.system);
-                self.sum.cpu = self.sum.cpu.saturating_add(cpu);
-                self.told += 1;
-            }
-            None => self.silent += 1,
+        if let Some(usage) = usage {
+            self.add_cpu(usage.user.saturating_add(usage.system));
         }
     }
 
     pub(crate) fn join(&mut self, other: &Self) {
-        self.sum.cpu = self.sum.cpu.saturating_add(other.sum.cpu);
-        self.told += other.told;
-        self.silent += other.silent;
+        if let Some(other) = other.0 {
+            self.add_cpu(other.cpu);
+        }
+    }
+
+    fn add_cpu(&mut self, cpu: Duration) {
+        let sum = self.0.get_or_insert_default();
+        sum.cpu = sum.cpu.saturating_add(cpu);
     }
 
     /// What a report says. `inside`: what a cgroup has counted, and with `whole` that is all there was.
     pub(crate) fn told(&self, inside: Option<SessionUsage>, whole: bool) -> Option<SessionUsage> {
-        if let Some(inside) = inside {
-            // Who has left the cgroup, or came into it late, has used something outside of it.
-            let cpu = inside.cpu.max(self.sum.cpu);
-            return Some(SessionUsage {
-                cpu,
-                complete: whole,
-                ..inside
-            });
-        }
-        (self.told > 0).then_some(SessionUsage {
-            complete: false,
-            ..self.sum
+        let Some(inside) = inside else {
+            return self.0;
+        };
+        // Who has left the cgroup, or came into it late, has used something outside of it.
+        let outside = self.0.map_or(Duration::ZERO, |sum| sum.cpu);
+        Some(SessionUsage {
+            cpu: inside.cpu.max(outside),
+            complete: whole,
+            ..inside
         })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     fn second(user: u64) -> Usage {
@@ -65,12 +57,25 @@ mod tests {
     #[test]
     fn exits_are_added_up_and_never_called_complete() {
         let mut used = Used::default();
+        used.add(None);
         assert_eq!(used.told(None, true), None);
         used.add(Some(second(1)));
         used.add(None);
         used.add(Some(second(2)));
         let told = used.told(None, true).expect("two have told");
         assert_eq!((told.cpu, told.complete), (Duration::from_secs(5), false));
+    }
+
+    #[test]
+    fn what_an_earlier_life_has_used_is_added() {
+        let (mut earlier, mut used) = (Used::default(), Used::default());
+        used.join(&earlier);
+        assert_eq!(used.told(None, false), None);
+        earlier.add(Some(second(1)));
+        used.join(&earlier);
+        used.join(&earlier);
+        let told = used.told(None, false).expect("one has told");
+        assert_eq!(told.cpu, Duration::from_secs(4));
     }
 
     #[test]
@@ -82,8 +87,13 @@ mod tests {
             oom_kills: Some(1),
             ..SessionUsage::default()
         };
+        for whole in [true, false] {
+            let told = used.told(Some(inside), whole).expect("it was counted");
+            assert_eq!((told.cpu, told.complete), (Duration::from_secs(9), whole));
+            assert_eq!(told.oom_kills, Some(1));
+        }
+        used.add(Some(second(10)));
         let told = used.told(Some(inside), true).expect("it was counted");
-        assert_eq!((told.cpu, told.complete), (Duration::from_secs(9), true));
-        assert_eq!(told.oom_kills, Some(1));
+        assert_eq!(told.cpu, Duration::from_secs(13), "some of it outside");
     }
 }
