@@ -463,4 +463,57 @@ mod tests {
         gate.name_found();
         assert_eq!(gate.census(), Some(1));
     }
+
+    #[test]
+    fn a_number_lives_once_and_is_not_opened_while_it_ends() {
+        let mut gate = Gate::new(Limits::NONE);
+        let terms = OpenTerms::default();
+        let (_, life) = gate.open_session(Some(SESSION), terms).expect("it is free");
+        assert_eq!(gate.lives().collect::<Vec<_>>(), [(SESSION, life)]);
+        assert_eq!(gate.numbers(), 1);
+        let again = gate.open_session(Some(SESSION), terms);
+        assert_eq!(again, Err(Refused::SessionInUse));
+        gate.close(SESSION, false, Reason::Host);
+        let again = gate.open_session(Some(SESSION), terms);
+        assert_eq!(again, Err(Refused::SessionEnding));
+        gate.reopen(SESSION, life);
+        assert_eq!(gate.lives().count(), 0);
+        assert!(gate.open_session(Some(SESSION), terms).is_ok());
+    }
+
+    #[test]
+    fn who_is_taken_in_to_be_ended_has_a_token_of_its_own_and_no_slot() {
+        let mut gate = Gate::new(Limits::NONE.processes(1));
+        let only = gate.reserve(SESSION, None).expect("nothing is closed");
+        let met = [1, 2].map(|_| gate.admit(SESSION, only.life).expect("it lives").process);
+        assert!(met[0] > only.process && met[1] > met[0], "{met:?}");
+        assert_eq!(gate.taken(), 1);
+        let other = Life(only.life.0 + 1);
+        assert_eq!(gate.admit(SESSION, other), Err(Refused::SessionEnded));
+        assert_eq!(
+            gate.admit(SessionId(8), only.life),
+            Err(Refused::SessionEnded)
+        );
+        let closed = gate.close(SESSION, false, Reason::Host).expect("it lives");
+        assert_eq!(closed.tokens, [only.process, met[0], met[1]]);
+        assert_eq!(gate.admit(SESSION, only.life), Err(Refused::SessionEnding));
+    }
+
+    #[test]
+    fn a_queue_is_served_in_its_order_and_left_once() {
+        let mut gate = Gate::new(Limits::NONE.processes(1));
+        let only = gate.reserve(SESSION, None).expect("nothing is closed");
+        let tickets = [1, 2, 3].map(|_| gate.enqueue(SESSION, None));
+        assert!(gate.serve().is_empty(), "no slot is free");
+        assert!(gate.leave(tickets[0]) && !gate.leave(tickets[0]));
+        gate.abort(SESSION, only.process);
+        let served = gate.serve();
+        let [(ticket, Ok(_))] = served[..] else {
+            panic!("{served:?}");
+        };
+        assert_eq!(ticket, tickets[1]);
+        assert!(!gate.leave(ticket), "it was served");
+        gate.close_all(Reason::Shutdown);
+        assert_eq!(gate.serve(), [(tickets[2], Err(Refused::ShutDown))]);
+    }
 }

@@ -40,3 +40,36 @@ impl Hasher for IdHasher {
         self.0 = (self.0.rotate_left(5) ^ n).wrapping_mul(0x9E37_79B9_7F4A_7C15);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+    use std::hash::{BuildHasher as _, Hash};
+
+    use super::super::deadlines::Wake;
+    use super::*;
+    use crate::session::Life;
+
+    /// Of a hash the table takes the low bits for the place and the seven highest to tell apart who is in it.
+    fn assert_spread<K: Hash>(keys: impl Iterator<Item = K>) {
+        let hashes = BuildHasherDefault::<IdHasher>::default();
+        let hashes: Vec<u64> = keys.map(|key| hashes.hash_one(key)).collect();
+        assert_eq!(hashes.len(), 4_096);
+        let distinct = |part: fn(u64) -> u64| {
+            let parts: HashSet<u64> = hashes.iter().map(|&hash| part(hash)).collect();
+            parts.len()
+        };
+        assert_eq!(distinct(|hash| hash), 4_096);
+        assert!(distinct(|hash| hash & 0xfff) > 2_000);
+        assert_eq!(distinct(|hash| hash >> 57), 128);
+    }
+
+    #[test]
+    fn numbers_in_a_row_are_spread_over_a_table() {
+        assert_spread(0..4_096_u32);
+        assert_spread(0..4_096_u64);
+        assert_spread((0..4_096).map(|n: u64| n << 32));
+        assert_spread((0..4_096).map(|n| Wake::End(Life(n))));
+        assert_spread((0..4_096_u16).map(u16::to_be_bytes));
+    }
+}

@@ -147,3 +147,26 @@ fn the_rung_in_force_is_the_last_one_taken_and_before_that_the_first() {
         Rung::Kill
     );
 }
+
+#[test]
+fn no_rung_is_taken_before_its_time() {
+    let now = start();
+    let policy = StopPolicy::new().wait(SECOND).signal(Signal::TERM, SECOND);
+    let mut ladder = Ladder::new(&policy, now);
+    let early = now + SECOND - Duration::from_nanos(1);
+    let rungs: Vec<Due> = [now, now, early, early + Duration::from_nanos(1)]
+        .map(|at| ladder.take_due(at))
+        .into();
+    let take = |rung, first| Due::Take { rung, first };
+    let term = Rung::Signal(Signal::TERM);
+    assert_eq!(
+        rungs,
+        [
+            take(Rung::Wait, true),
+            Due::Nothing,
+            Due::Nothing,
+            take(term, false)
+        ]
+    );
+    assert_eq!(ladder.taken_rungs().collect::<Vec<_>>(), [Rung::Wait, term]);
+}
