@@ -224,7 +224,11 @@ fn a_spawn_that_fails_after_its_end_buries_no_survivor() {
     hand.until(ms(1_000));
     assert_eq!(hand.report(reply).survivors().len(), 2);
     let (process, life) = (token.process, token.life);
-    hand.input(Input::Aborted { process, life });
+    hand.input(Input::Aborted {
+        process,
+        life,
+        begun: None,
+    });
     assert!(hand.machine.has_life(life));
     hand.exit(survivor);
     assert!(!hand.machine.has_life(life));
@@ -243,7 +247,11 @@ fn a_spawn_that_outlives_two_ends_is_the_second_ones_and_leaves_no_memory() {
     assert!(!hand.has_answered(second));
     assert_eq!(hand.machine.heirs.len(), 1);
     let (process, life) = (token.process, token.life);
-    hand.input(Input::Aborted { process, life });
+    hand.input(Input::Aborted {
+        process,
+        life,
+        begun: None,
+    });
     assert!(hand.report(second).is_clean());
     assert!(hand.machine.heirs.is_empty() && hand.machine.is_settled());
 }
