@@ -26,12 +26,12 @@ use procession::{
     StopPolicy,
 };
 
-use crate::support::adversary::{is_copy, linger};
+use crate::support::adversary::{is_copy, leave, linger, lower_own_mark};
 use crate::support::tree::native;
 use crate::support::victim::{Host, name, recover_as, scratch, text, victim};
 use crate::support::{
     LONG_ENOUGH, Lines, Pinned, Scratch, Works, argument, await_end_of_input, close_with,
-    eventually, host, ms, now, role, role_of, say, start, test,
+    eventually, host, ms, now, role, role_of, say, start, test, threads,
 };
 
 pub(crate) fn main() -> ExitCode {
@@ -39,6 +39,7 @@ pub(crate) fn main() -> ExitCode {
         &[
             test!(a_member_that_cannot_be_read_delays_nobody_and_is_ended).needs_root(),
             test!(a_younger_stranger_that_cannot_be_read_delays_an_end_once).needs_root(),
+            test!(who_can_be_read_again_is_asked_again).needs_root(),
             test!(a_stranger_that_cannot_be_read_is_listed_and_passed_over).needs_root(),
             test!(what_a_dead_host_left_and_cannot_be_read_is_ended_by_the_ledger_alone)
                 .needs_root(),
@@ -48,6 +49,7 @@ pub(crate) fn main() -> ExitCode {
             role_of!(reader),
             role_of!(unreadable),
             role_of!(unreadable_daemon),
+            role_of!(unmarked_daemon),
             role_of!(victim),
         ],
     )
@@ -154,6 +156,16 @@ fn unreadable_daemon() {
         linger();
     }
     rustix::process::setsid().expect("a copy leads no group");
+    unreadable();
+}
+
+/// The same without a mark in its limits, and without a parent: its environment alone says whose it is.
+fn unmarked_daemon() {
+    if !is_copy() {
+        leave(0);
+    }
+    rustix::process::setsid().expect("a copy leads no group");
+    lower_own_mark();
     unreadable();
 }
 
@@ -303,6 +315,33 @@ fn a_younger_stranger_that_cannot_be_read_delays_an_end_once() {
     locked.pinned.kill();
     stranger.wait().expect("our child");
     file.give_up(locked);
+}
+
+/// What had hung once was never asked again: a host that was stopped in the middle of such a look had the same effect.
+fn who_can_be_read_again_is_asked_again() {
+    let _alone = alone();
+    let file = Unanswered::start();
+    let registry = crate::support::registry();
+    // Before the other: nobody older than a session is looked at for it.
+    let (_obedient, _its_lines) = start(&registry, 2, &mut role("obedient"));
+    let (output, writer) = crate::support::pipe();
+    let mut command = role("unmarked_daemon");
+    command.arg(file.path()).stdout(writer);
+    registry.spawn(1, &mut command).works();
+    drop(command);
+    let mut lines = Lines::new(output);
+    lines.expect("ready");
+    let pid = lines.number();
+    let daemon = Pinned::open(pid).expect("it lives");
+    let before = threads().len();
+    let locked = file.lock(pid, &lines.line());
+    let at_once = StopPolicy::immediate();
+    drop(registry.end_session_with(2, &at_once).works());
+    assert!(!daemon.is_dead());
+    file.give_up(locked);
+    eventually("the pass that hung is over", || threads().len() == before);
+    drop(registry.end_session_with(1, &at_once).works());
+    assert!(daemon.is_dead());
 }
 
 fn a_stranger_that_cannot_be_read_is_listed_and_passed_over() {

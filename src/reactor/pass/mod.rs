@@ -16,7 +16,7 @@ mod round;
 mod strays;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
 use self::descent::Descent;
@@ -80,18 +80,39 @@ pub(crate) struct Memory {
     seen: Mutex<Remembered>,
     /// The lives whose ends are over since somebody forgot what was learned for them.
     over: Mutex<Vec<Life>>,
-    /// Whose command line is being read; 0 for nobody's. One that hangs is not asked again.
-    reading: AtomicU32,
-    hanging: Vec<u32>,
+    /// Whose command line is being read; 0 for nobody's.
+    reading: Arc<AtomicU32>,
+    hanging: Vec<Hanging>,
+    /// Nobody waits any longer for the pass that has this.
+    abandoned: AtomicBool,
+}
+
+/// Somebody about whom reading hung in a pass that was not waited for. It is not asked again before that comes back.
+#[derive(Clone, Debug)]
+struct Hanging {
+    pid: u32,
+    /// Whom that pass reads about now.
+    reading: Arc<AtomicU32>,
+}
+
+impl Hanging {
+    fn hangs(&self) -> bool {
+        self.reading.load(Ordering::SeqCst) == self.pid
+    }
 }
 
 impl Memory {
-    /// For the passes after one that hangs.
+    /// For the passes after one that hangs, or is slow: that one does nothing more, where it comes back.
     pub(super) fn after(late: &Self) -> Self {
-        let mut hanging = late.hanging.clone();
-        hanging.push(late.reading.load(Ordering::SeqCst));
+        late.abandoned.store(true, Ordering::SeqCst);
+        let latest = Hanging {
+            pid: late.reading.load(Ordering::SeqCst),
+            reading: Arc::clone(&late.reading),
+        };
+        let all = late.hanging.iter().chain([&latest]);
+        let hanging = all.filter(|one| one.pid != 0 && one.hangs());
         Self {
-            hanging,
+            hanging: hanging.cloned().collect(),
             ..Self::default()
         }
     }
@@ -119,8 +140,12 @@ impl Memory {
         }
     }
 
+    pub(super) fn is_abandoned(&self) -> bool {
+        self.abandoned.load(Ordering::SeqCst)
+    }
+
     fn is_hanging(&self, pid: u32) -> bool {
-        self.hanging.contains(&pid)
+        self.hanging.iter().any(|one| one.pid == pid && one.hangs())
     }
 
     /// Reads what may hang.
@@ -279,7 +304,7 @@ fn go_round(mut round: Round<'_>) -> Passed {
     }
     let mut all = round.go();
     for _ in 1..MOST_ROUNDS {
-        if !is_quiet(&all) || is_enough(&all) {
+        if !is_quiet(&all) || is_enough(&all) || round.memory.is_abandoned() {
             break;
         }
         let mut next = round.go();
