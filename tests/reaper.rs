@@ -34,6 +34,7 @@ fn main() -> ExitCode {
             test!(sessions_are_ended_by_a_policy_and_not_by_a_bare_kill),
             test!(a_hundred_and_fifty_five_stubborn_sessions_take_one_grace),
             test!(a_pass_and_a_time_limit_end_a_session_once),
+            test!(a_pass_and_an_idle_limit_end_a_session_once),
             test!(an_end_of_the_hosts_is_joined_and_not_hurried),
             test!(a_pass_is_published_before_its_report_is_handed_out),
             test!(a_reaper_ends_with_its_registry),
@@ -283,21 +284,28 @@ fn a_hundred_and_fifty_five_stubborn_sessions_take_one_grace() {
 }
 
 fn a_pass_and_a_time_limit_end_a_session_once() {
+    let options = SessionOptions::new().time_limit(Duration::from_secs(1));
+    end_by_a_pass_and_a_limit(options, Reason::TimeLimit);
+}
+
+fn a_pass_and_an_idle_limit_end_a_session_once() {
+    let options = SessionOptions::new().idle_limit(Duration::from_secs(1));
+    end_by_a_pass_and_a_limit(options, Reason::IdleLimit);
+}
+
+fn end_by_a_pass_and_a_limit(options: SessionOptions, reason: Reason) {
     let registry = registry();
     let events = registry.subscribe_to(EventMask::SESSIONS);
-    let options = SessionOptions::new()
-        .id(1)
-        .time_limit(Duration::from_secs(1))
-        .stop_policy(StopPolicy::new().signal(Signal::TERM, ms(500)).kill());
-    let session = registry.open_session(options).works();
+    let policy = StopPolicy::new().signal(Signal::TERM, ms(500)).kill();
+    let session = registry
+        .open_session(options.id(1).stop_policy(policy))
+        .works();
     drop(start(&registry, 1, &mut role("ignores-term")));
     let begun = events.receiver().recv_timeout(LONG_ENOUGH).expect("an end");
-    assert!(matches!(
-        begun.kind(),
-        EventKind::SessionEnding {
-            reason: Reason::TimeLimit
-        }
-    ));
+    let EventKind::SessionEnding { reason: of_it } = begun.kind() else {
+        panic!("{begun:?}");
+    };
+    assert_eq!(*of_it, reason);
     let options = ReaperOptions::every(HOUR).stop_policy(StopPolicy::immediate());
     let passed = passes(&registry);
     let _reaper = registry
@@ -306,8 +314,8 @@ fn a_pass_and_a_time_limit_end_a_session_once() {
     let pass = next_pass(&passed);
     assert_eq!(pass.sessions().len(), 1, "\n{pass}");
     let report = session.report().works().expect("it is over");
-    assert_eq!(report.reason(), Reason::TimeLimit);
-    assert_eq!(pass.sessions()[0].reason(), Reason::TimeLimit);
+    assert_eq!(report.reason(), reason);
+    assert_eq!(pass.sessions()[0].reason(), reason);
     let ends = drain(&events);
     let ended = ends
         .iter()
