@@ -434,6 +434,31 @@ fn a_file_that_is_long_because_much_lives_is_not_replaced_as_soon() {
     assert_eq!(inode(), before);
 }
 
+/// Some lives, and some was written since: many times as long as it need be, and grown by less than a mebibyte.
+#[test]
+fn a_file_that_has_not_grown_enough_is_not_replaced() {
+    let directory = Directory::new();
+    let path = directory.ledger();
+    let there = || fs::metadata(&path).expect("it is there");
+    let living = |registry, range: std::ops::Range<u64>| -> Vec<Record> {
+        range.flat_map(|n| started(registry, n)).collect()
+    };
+    let first = open(&path, 1).expect("it is new");
+    append(&first, &living(1, 1..1_000));
+    drop(first);
+    let second = open(&path, 2).expect("nobody holds it");
+    let (length, inode) = (there().len(), there().ino());
+    assert!(length > 100 << 10, "{length}");
+    let mut n = 1_000;
+    while there().len() < length + (950 << 10) {
+        append(&second, &living(2, n..n + 100));
+        n += 100;
+    }
+    assert!(there().len() > 4 * length && there().len() < length + (1 << 20));
+    second.tidy();
+    assert_eq!(there().ino(), inode);
+}
+
 #[test]
 fn a_registry_that_is_over_gives_the_file_up_and_does_not_touch_it_again() {
     let directory = Directory::new();
