@@ -15,7 +15,7 @@ use crate::support::adversary::{
     await_abandoned, comet, daemon, fork_bomb, lingers, thorough_daemon, unmarked_comet,
     vanishing_daemon, wrapper_of_a_deaf_server,
 };
-use crate::support::tree::{Tree, native, native_tree, tree};
+use crate::support::tree::{Tree, has_forgotten, native, native_tree, tree};
 use crate::support::{
     Pinned, Works, builder, children, clean, close, close_with, descent_is_kept, eventually,
     needs_orphans, role, role_of, start, taker_of_orphans, test,
@@ -160,9 +160,14 @@ fn an_orphan_that_nothing_names_lowers_what_others_claim_and_goes_with_the_last(
         })
         .collect();
     let (_keeps_it_alive, _lines) = start(&registry, 2, &mut role("obedient"));
-    let daemons: Vec<Pinned> = trees
-        .iter_mut()
-        .map(|tree| Pinned::open(tree.number()).expect("it lives"))
+    let numbers: Vec<u32> = trees.iter_mut().map(Tree::number).collect();
+    // Until then its environment names it.
+    eventually("they have become other programs", || {
+        numbers.iter().copied().all(has_forgotten)
+    });
+    let daemons: Vec<Pinned> = numbers
+        .into_iter()
+        .map(|pid| Pinned::open(pid).expect("it lives"))
         .collect();
     let report = clean(registry.end_session(1).works());
     let (strength, first_is_dead) = if descent_is_kept() {
