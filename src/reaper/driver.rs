@@ -119,11 +119,13 @@ impl Driver {
                 Err(_no_thread) => Err(Over),
             },
             recv(due) -> _at => {
-                self.skip_missed();
-                if self.pending.is_some() {
-                    self.pass_without_answer()
-                } else {
-                    self.begin()
+                if self.pending.is_none() {
+                    return self.begin();
+                }
+                // It may have come together with the time.
+                match self.answers.try_recv() {
+                    Ok(named) => self.answered(named),
+                    Err(_not_there) => self.pass_without_answer(),
                 }
             }
         }
@@ -134,8 +136,9 @@ impl Driver {
         self.waiting.push(reply);
     }
 
-    /// Lists the sessions, and then asks.
+    /// Lists the sessions, and then asks. It is the pass that was due, if one was, whoever wanted it.
     fn begin(&mut self) -> Result<(), Over> {
+        self.skip_missed();
         let began = reactor::now();
         self.passes += 1;
         let lives = self
@@ -156,6 +159,7 @@ impl Driver {
 
     /// The time of a pass has come, and the one before it still waits for its answer.
     fn pass_without_answer(&mut self) -> Result<(), Over> {
+        self.skip_missed();
         let began = reactor::now();
         self.passes += 1;
         let mut waiting = std::mem::take(&mut self.waiting);
@@ -313,6 +317,8 @@ fn join_only() -> StopPolicy {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -330,5 +336,34 @@ mod tests {
             Some(start + ms(5))
         );
         assert_eq!(first_after(start, start, Duration::MAX), None);
+    }
+
+    /// Whatever else is there when a pass is due, and is seen first: a wish for one, or the answer to the last one.
+    #[test]
+    fn who_has_been_asked_just_now_or_has_answered_is_not_blocked() {
+        let registry = crate::Registry::builder().build().expect("a registry");
+        for _ in 0..200 {
+            let (ask, asked) = crossbeam_channel::bounded(1);
+            let (answer, answers) = crossbeam_channel::bounded(1);
+            let (orders, ordered) = crossbeam_channel::bounded(1);
+            let every = ReaperOptions::every(Duration::from_secs(3_600));
+            let shared = &registry.0.shared;
+            let driver = Driver::new(shared, "test", every, (ask, answers), ordered);
+            let mut driver = driver.expect("the registry lives");
+            let (reply, report) = crossbeam_channel::bounded(1);
+            orders.send(Order::RunNow(reply)).expect("there is room");
+            let report = loop {
+                assert!(driver.turn().is_ok());
+                if let Ok(report) = report.try_recv() {
+                    break report;
+                }
+                if asked.try_recv().is_ok() {
+                    let named = Named::These(HashSet::new());
+                    answer.send(named).expect("there is room");
+                    driver.next = Some(reactor::now());
+                }
+            };
+            assert!(!report.skipped(), "{report}");
+        }
     }
 }
