@@ -33,6 +33,8 @@ pub(crate) enum Action {
     },
     /// Close the standard input that we hold, under whoever writes to it. No outcome.
     CloseStdin { process: ProcessId },
+    /// Everybody has been told who waits for what happened last, and nobody for what comes after this. No outcome.
+    Rest,
     /// Stop watching a process that has exited, and with `reap` take its zombie away. No outcome.
     Retire { process: ProcessId, reap: bool },
     /// Let go of a retired process: its pin is closed. With `reap` its zombie is taken away first. No outcome.

@@ -1,5 +1,6 @@
 //! How a process leaves: only ever because the kernel said so.
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::action::{Action, Answer, Target};
@@ -7,7 +8,7 @@ use super::deadlines::Wake;
 use super::engine::{Machine, Pending, Told};
 use super::input::Looked;
 use super::life::{LifeState, Remnant};
-use super::member::{Member, Relation, Sight};
+use super::member::{Facts, Member, Relation, Sight};
 use crate::event::{EventKind, Origin, Reason};
 use crate::exit::Exit;
 use crate::report::{How, MemberReport};
@@ -116,15 +117,33 @@ impl Machine {
         if let Some(state) = self.lives.get_mut(&member.life) {
             state.members.remove(&process);
         }
-        self.retire(process, &member);
-        self.report_exit(process, member, exit, now);
+        let waited_for = member.stop.is_some()
+            || self
+                .lives
+                .get(&member.life)
+                .is_none_or(|life| life.end.is_some() || life.lingers);
+        let leaving = Leaving {
+            process,
+            life: member.life,
+            facts: Arc::clone(&member.facts),
+            stopped: member.stop.is_some(),
+        };
+        if waited_for {
+            self.retire(&leaving);
+            self.report_exit(process, member, exit, now);
+        } else {
+            self.report_exit(process, member, exit, now);
+            self.act(Action::Rest);
+            self.retire(&leaving);
+        }
     }
 
     /// Stops watching it, and keeps its group within reach where that is still needed.
-    fn retire(&mut self, process: ProcessId, member: &Member) {
-        let ours = member.facts.relation == Relation::Child;
+    fn retire(&mut self, leaving: &Leaving) {
+        let process = leaving.process;
+        let ours = leaving.facts.relation == Relation::Child;
         // What one that is not ours leaves in its group is found by the passes: its number is nothing that we hold.
-        if !member.facts.leads_group || !ours {
+        if !leaving.facts.leads_group || !ours {
             self.act(Action::Retire {
                 process,
                 // Whoever was found may have come to us as an orphan.
@@ -140,7 +159,7 @@ impl Machine {
         // being used again.
         let reap = self.settings.group_after_reap;
         self.act(Action::Retire { process, reap });
-        if member.stop.is_some() {
+        if leaving.stopped {
             // A stop ends the group with its leader.
             self.send(
                 process,
@@ -150,7 +169,7 @@ impl Machine {
                 Told::Nobody,
             );
         }
-        let state = self.lives.get_mut(&member.life);
+        let state = self.lives.get_mut(&leaving.life);
         match state {
             Some(state) if state.end.is_some() => state.remnants.push(Remnant {
                 leader: process,
@@ -159,7 +178,7 @@ impl Machine {
             Some(_) | None if reap => {
                 let probe = Pending::Probe {
                     process,
-                    life: member.life,
+                    life: leaving.life,
                 };
                 self.ask(Action::ProbeGroup { process }, probe);
             }
@@ -288,6 +307,15 @@ impl Machine {
             );
         }
     }
+}
+
+/// A process that has exited, and is still watched and unreaped.
+struct Leaving {
+    process: ProcessId,
+    life: Life,
+    facts: Arc<Facts>,
+    /// Its own stop is over with it.
+    stopped: bool,
 }
 
 /// What a report says of a member that exited.

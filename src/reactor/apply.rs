@@ -81,6 +81,10 @@ impl Reactor {
                 }
                 None
             }
+            Action::Rest => {
+                self.rest();
+                None
+            }
             Action::Retire { process, reap } => self.retire(process, reap),
             Action::Release { process, reap } => self.release(process, reap),
             Action::Reject { process } => self.reject(process),

@@ -12,6 +12,8 @@
 //!    seen before that request is handled.
 //! 3. Hand in exits, then requests, then the timer.
 //!
+//! Of a single exit everybody is told first; then it rests, at most 1 ms, and takes the zombie away after that.
+//!
 //! # When it is gone
 //!
 //! Its end of a pipe closes with it, and with that every waiter wakes; its end of the mailbox closes, and with that

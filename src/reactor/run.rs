@@ -72,7 +72,12 @@ pub(super) struct Reactor {
     pub(super) next_reply: u64,
     ready: Vec<Ready>,
     messages: Vec<Message>,
+    /// What is being handed in is one exit, and all that there is.
+    at_leisure: bool,
 }
+
+/// How long what nobody waits for is put off.
+const REST: Duration = Duration::from_millis(1);
 
 /// Starts the thread.
 pub(crate) fn start(config: Config, plan: Plan) -> std::io::Result<(Arc<Shared>, JoinHandle<()>)> {
@@ -130,6 +135,7 @@ pub(crate) fn start(config: Config, plan: Plan) -> std::io::Result<(Arc<Shared>,
         next_reply: 0,
         ready: Vec::new(),
         messages: Vec::new(),
+        at_leisure: false,
     };
     let thread = std::thread::Builder::new()
         .name(config.thread_name)
@@ -174,8 +180,8 @@ impl Reactor {
         while !self.finished && !self.halted {
             self.poller
                 .arm(self.machine.next_deadline(), clock::now())?;
-            self.ready.clear();
-            let block = !std::mem::take(&mut self.mail_left);
+            // What came during a rest is there already.
+            let block = !std::mem::take(&mut self.mail_left) && self.ready.is_empty();
             let mut more = self.poller.wait(block, &mut self.ready)?;
             self.mailbox.drain(&mut self.messages);
             // Births are nothing that an exit would have to come before.
@@ -195,9 +201,16 @@ impl Reactor {
                 // The wake-up for what was sent since is used up by now: it is not waited for again.
                 self.mail_left = self.ready[drained_at..].contains(&Ready::Mailbox);
             }
+            self.at_leisure = match *self.ready {
+                [Ready::Process(key)] => {
+                    !due && self.messages.is_empty() && !self.leaf_keys.contains_key(&key)
+                }
+                _ => false,
+            };
             self.exits();
             self.requests();
             self.claim_child(now);
+            self.at_leisure = false;
             if due {
                 // By the clock of before the look at the exits: what has become due since comes in the next round.
                 self.input(Input::Timer, now);
@@ -237,7 +250,20 @@ impl Reactor {
                 Ready::Mailbox | Ready::Timer => {}
             }
         }
-        self.ready = ready;
+        // Unless there was a rest: then it has what came during that.
+        if self.ready.is_empty() {
+            self.ready = ready;
+        }
+    }
+
+    /// Sleeps a moment before what nobody waits for, so that whoever has been told an exit goes on at once: a thread that
+    /// was woken stands behind the one that woke it, until that sleeps or another processor has been interrupted for it.
+    /// Whatever comes ends the rest. Of several exits the next one is not put off.
+    pub(super) fn rest(&mut self) {
+        if self.at_leisure && self.ready.is_empty() {
+            // No error is known; the next wait would have it too.
+            drop(self.poller.rest(REST, &mut self.ready));
+        }
     }
 
     fn requests(&mut self) {

@@ -199,7 +199,8 @@ impl ByHand {
                 }
                 None
             }
-            Action::CloseStdin { .. }
+            Action::Rest
+            | Action::CloseStdin { .. }
             | Action::Retire { .. }
             | Action::Release { .. }
             | Action::Reject { .. }

@@ -144,6 +144,33 @@ fn who_is_reaped_and_whose_group_is_kept_within_reach() {
     }
 }
 
+/// Whether the reactor may rest before it takes away who has exited; that nobody waits for anything after a rest is checked
+/// wherever a world is explored.
+#[test]
+fn what_is_left_of_an_exit_that_nobody_ends_is_at_leisure() {
+    type Begin = fn(&mut ByHand, ProcessId) -> ReplyId;
+    let end: Begin = |hand, _| hand.end(ONE, policy(3));
+    let stop: Begin = |hand, process| hand.stop(process, policy(3));
+    for (begin, rests) in [(None, true), (Some(end), false), (Some(stop), false)] {
+        let mut hand = ByHand::new();
+        let process = hand.born(ONE, child());
+        if let Some(begin) = begin {
+            begin(&mut hand, process);
+        }
+        hand.exit(process);
+        let at = |is_it: fn(&Action) -> bool| hand.asked.iter().position(|(_, asked)| is_it(asked));
+        let rest = at(|action| matches!(action, Action::Rest));
+        assert_eq!(rest.is_some(), rests);
+        if rests {
+            let empty = at(
+                |action| matches!(action, Action::Publish(notice) if matches!(notice.kind, EventKind::SessionEmpty)),
+            );
+            let retired = at(|action| matches!(action, Action::Retire { .. }));
+            assert!(empty.is_some() && empty < rest && rest < retired);
+        }
+    }
+}
+
 #[test]
 fn in_an_end_a_group_outlives_its_leader_until_the_end_is_over() {
     for reap in [true, false] {

@@ -28,8 +28,18 @@ impl World {
     }
 
     pub(super) fn hand_in(&mut self, input: Input) {
+        let is_one_exit = matches!(input, Input::Ready { .. });
         self.handle(input);
+        let mut rested = false;
         while let Some(effect) = self.machine.poll_effect() {
+            let action = &effect.action;
+            // The reactor rests over nothing else.
+            rested |= is_one_exit && matches!(action, Action::Rest);
+            let waited_for = matches!(
+                action,
+                Action::Publish(_) | Action::Reply { .. } | Action::Signal { .. }
+            );
+            assert!(!(rested && waited_for), "put off: {action:?}");
             if let Some(outcome) = self.perform(effect.op, effect.action) {
                 let op = effect.op;
                 self.handle(Input::Done { op, outcome });
@@ -60,6 +70,7 @@ impl World {
                     self.signal(process, target, signal, asked),
                 ));
             }
+            Action::Rest => {}
             Action::CloseStdin { process } => assert!(self.procs.contains_key(&process)),
             Action::Retire { process, reap } => self.retire(process, reap),
             Action::Release { process, reap } => self.release(process, reap),

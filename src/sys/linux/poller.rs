@@ -2,7 +2,7 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Registry, Token};
@@ -94,9 +94,22 @@ impl Poller {
     ///
     /// None is known; an interrupted wait is repeated.
     pub(crate) fn wait(&mut self, block: bool, ready: &mut Vec<Ready>) -> io::Result<bool> {
-        take_events((&mut self.poll, &mut self.events), block, ready, || {
-            self.timer.fired();
-        })
+        let patience = (!block).then_some(Duration::ZERO);
+        self.take(patience, ready)
+    }
+
+    /// Waits as [`wait`](Self::wait) does, but not longer than `patience`. What does not fit comes with the next wait.
+    ///
+    /// # Errors
+    ///
+    /// None is known.
+    pub(crate) fn rest(&mut self, patience: Duration, ready: &mut Vec<Ready>) -> io::Result<()> {
+        self.take(Some(patience), ready).map(drop)
+    }
+
+    fn take(&mut self, patience: Option<Duration>, ready: &mut Vec<Ready>) -> io::Result<bool> {
+        let fired = || self.timer.fired();
+        take_events((&mut self.poll, &mut self.events), patience, ready, fired)
     }
 }
 

@@ -9,9 +9,9 @@ use mio::{Interest, Registry};
 use super::timer::Alarm;
 use crate::sys::unix::MAILBOX;
 
-/// What need not be done at once is done so much later. A child has come to its exec by then, with which the reactor would
-/// compete for a processor.
-const SOON: Duration = Duration::from_millis(1);
+/// What need not be done at once is done so much later. A short program has come and gone by then, and the reactor has done
+/// it together with the exit.
+const SOON: Duration = Duration::from_millis(5);
 
 /// Wakes the reactor to look into its mailbox.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ impl Waker {
         self.now.wake()
     }
 
-    /// In a millisecond. What asks for it before that puts it off.
+    /// In 5 ms. What asks for it before that puts it off.
     ///
     /// # Errors
     ///

@@ -13,20 +13,19 @@ pub(in crate::sys) const BATCH: usize = 1024;
 pub(in crate::sys) const MAILBOX: Token = Token(usize::MAX);
 pub(in crate::sys) const TIMER: Token = Token(usize::MAX - 1);
 
-/// Waits until there is something to report, or only looks, and appends it to `ready`. Says whether there may be more than
-/// fitted. `fired` is called if the timer has.
+/// Waits until there is something to report, as long as `patience` and for ever without one, and appends it to `ready`. Says
+/// whether there may be more than fitted. `fired` is called if the timer has.
 ///
 /// # Errors
 ///
 /// None is known; an interrupted wait is repeated.
 pub(in crate::sys) fn take_events(
     (poll, events): (&mut Poll, &mut Events),
-    block: bool,
+    patience: Option<Duration>,
     ready: &mut Vec<Ready>,
     mut fired: impl FnMut(),
 ) -> io::Result<bool> {
-    let timeout = (!block).then_some(Duration::ZERO);
-    while let Err(error) = poll.poll(events, timeout) {
+    while let Err(error) = poll.poll(events, patience) {
         if error.kind() != io::ErrorKind::Interrupted {
             return Err(error);
         }

@@ -167,6 +167,27 @@ fn a_wake_up_that_may_wait_comes_by_itself_once_for_each_time() {
 }
 
 #[test]
+fn a_rest_is_over_in_its_time_or_when_something_comes() {
+    let mut poller = Poller::new().unwrap();
+    let mut ready = Vec::new();
+    poller.rest(Duration::from_millis(1), &mut ready).unwrap();
+    assert_eq!(ready, []);
+    poller.waker().wake().unwrap();
+    let began = now();
+    poller.rest(PATIENCE, &mut ready).unwrap();
+    assert_eq!(ready, [Ready::Mailbox]);
+    assert!(began.elapsed() < PATIENCE, "it was not woken");
+    // The timer is armed again after it has fired in a rest.
+    for _ in 0..2 {
+        let now = now();
+        poller.arm(Some(now), now).unwrap();
+        ready.clear();
+        poller.rest(PATIENCE, &mut ready).unwrap();
+        assert_eq!(ready, [Ready::Timer]);
+    }
+}
+
+#[test]
 fn a_full_batch_says_that_there_may_be_more_and_nothing_is_lost() {
     let mut poller = Poller::with_batch(4).unwrap();
     let mut child = Actor::idle();
