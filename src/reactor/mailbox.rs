@@ -218,6 +218,7 @@ pub(crate) struct Mail {
 #[derive(Debug)]
 pub(crate) struct Mailbox {
     receiver: Receiver<Message>,
+    waker: Arc<Waker>,
     called: Arc<Called>,
 }
 
@@ -240,16 +241,21 @@ pub(crate) fn mailbox(waker: Arc<Waker>) -> (Mail, Mailbox) {
     let called = Arc::<Called>::default();
     let mail = Mail {
         sender,
-        waker,
+        waker: Arc::clone(&waker),
         called: Arc::clone(&called),
     };
-    (mail, Mailbox { receiver, called })
+    let mailbox = Mailbox {
+        receiver,
+        waker,
+        called,
+    };
+    (mail, mailbox)
 }
 
 impl Mail {
     /// Sends without waiting. The wake-up comes after the send, so that the reactor finds what it was woken for.
     pub(crate) fn send(&self, message: Message) -> Result<(), Undelivered> {
-        self.send_quietly(message)?;
+        self.sender.send(message).map_err(|_gone| Undelivered)?;
         self.wake();
         Ok(())
     }
@@ -287,7 +293,11 @@ impl Mailbox {
     /// Takes all that has been sent. Whoever sends after this wakes the reactor again.
     pub(crate) fn drain(&self, into: &mut Vec<Message>) {
         self.called.at_once.store(false, Ordering::SeqCst);
-        self.called.soon.store(false, Ordering::SeqCst);
+        if self.called.soon.load(Ordering::SeqCst) {
+            // In this order: who sends after this wakes it again, and what was sent before is taken now.
+            self.waker.cancel_soon();
+            self.called.soon.store(false, Ordering::SeqCst);
+        }
         into.extend(self.receiver.try_iter());
     }
 }

@@ -58,6 +58,10 @@ impl Waker {
     pub(crate) fn wake_soon(&self) -> io::Result<()> {
         Ok(())
     }
+
+    /// There is no timer to be cancelled.
+    #[allow(clippy::unused_self, reason = "another back end has one")]
+    pub(crate) fn cancel_soon(&self) {}
 }
 
 /// Adds pins to a [`Poller`] and removes them, from any thread.

@@ -80,6 +80,11 @@ impl Alarm {
     pub(super) fn set(&self, ahead: Duration) -> io::Result<()> {
         set(&self.fd, ahead.clamp(AT_ONCE, FURTHEST))
     }
+
+    /// It does not go off.
+    pub(super) fn disarm(&self) -> io::Result<()> {
+        set(&self.fd, Duration::ZERO)
+    }
 }
 
 fn create() -> io::Result<OwnedFd> {

@@ -11,7 +11,7 @@ use crate::sys::unix::MAILBOX;
 
 /// What need not be done at once is done so much later. A short program has come and gone by then, and the reactor has done
 /// it together with the exit.
-const SOON: Duration = Duration::from_millis(5);
+const SOON: Duration = Duration::from_millis(1);
 
 /// Wakes the reactor to look into its mailbox.
 #[derive(Debug)]
@@ -42,12 +42,18 @@ impl Waker {
         self.now.wake()
     }
 
-    /// In 5 ms. What asks for it before that puts it off.
+    /// In a millisecond. What asks for it before that puts it off.
     ///
     /// # Errors
     ///
     /// None is known.
     pub(crate) fn wake_soon(&self) -> io::Result<()> {
         self.soon.set(SOON)
+    }
+
+    /// It is awake: what was asked to be done soon is done now.
+    pub(crate) fn cancel_soon(&self) {
+        // No error is known, and one wake-up more changes nothing.
+        drop(self.soon.disarm());
     }
 }

@@ -164,6 +164,11 @@ fn a_wake_up_that_may_wait_comes_by_itself_once_for_each_time() {
         assert!(began.elapsed() < PATIENCE, "it was woken by the watchdog");
         assert_eq!(look(&mut poller), []);
     }
+    poller.waker().wake_soon().unwrap();
+    poller.waker().cancel_soon();
+    let mut ready = Vec::new();
+    poller.rest(Duration::from_millis(20), &mut ready).unwrap();
+    assert_eq!(ready, []);
 }
 
 #[test]
