@@ -259,6 +259,7 @@ pub(super) fn grace(run: &Run) -> Outcome<Vec<Target>> {
         "stubborn/grace/one-session",
         "stubborn/grace/many-sessions",
         "stubborn/grace/many-threads",
+        "stubborn/grace/by-hand-threads",
         "stubborn/grace/tokio",
         "stubborn/grace/processkit",
     ]

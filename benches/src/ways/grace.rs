@@ -35,7 +35,8 @@ pub(super) fn find(name: &str, children: usize) -> Outcome<Sample> {
             },
         ),
         "many-threads" => procession(children, |n| n, from_threads),
-        "by-hand" => by_hand(children),
+        "by-hand" => by_hand(children, end_by_hand),
+        "by-hand-threads" => by_hand(children, end_by_hand_from_threads),
         "tokio" => tokio(children),
         "processkit" => processkit(children),
         _ => Err(unknown(name)),
@@ -83,8 +84,7 @@ fn from_threads(registry: &Registry, policy: &StopPolicy, children: u64) -> Outc
     })
 }
 
-/// What a careful program does without a library: a look every 10 ms, one deadline for all.
-fn by_hand(children: usize) -> Outcome<Sample> {
+fn by_hand(children: usize, end: fn(&mut Vec<Child>) -> Outcome<()>) -> Outcome<Sample> {
     Ok(Box::new(move || {
         let idlers = Idlers::new()?;
         let mut roll = Roll::default();
@@ -94,31 +94,56 @@ fn by_hand(children: usize) -> Outcome<Sample> {
             roll.add(child.id())?;
             crowd.push(child);
         }
-        over_grace(&roll, &mut || {
-            let deadline = Instant::now() + GRACE;
-            for child in &crowd {
-                kill_process(pid_of(child.id())?, rustix::process::Signal::TERM)?;
-            }
-            while !crowd.is_empty() && Instant::now() < deadline {
-                let mut living = Vec::new();
-                for mut child in crowd.drain(..) {
-                    if child.try_wait()?.is_none() {
-                        living.push(child);
-                    }
-                }
-                crowd = living;
-                let left = deadline.saturating_duration_since(Instant::now());
-                thread::sleep(left.min(Duration::from_millis(10)));
-            }
-            for child in &mut crowd {
-                child.kill()?;
-            }
-            for child in &mut crowd {
-                child.wait()?;
-            }
-            Ok(())
-        })
+        over_grace(&roll, &mut || end(&mut crowd))
     }))
+}
+
+/// What a careful program does without a library: a look every 10 ms, one deadline for all.
+fn end_by_hand(crowd: &mut Vec<Child>) -> Outcome<()> {
+    let deadline = Instant::now() + GRACE;
+    for child in &*crowd {
+        kill_process(pid_of(child.id())?, rustix::process::Signal::TERM)?;
+    }
+    while !crowd.is_empty() && Instant::now() < deadline {
+        let mut living = Vec::new();
+        for mut child in crowd.drain(..) {
+            if child.try_wait()?.is_none() {
+                living.push(child);
+            }
+        }
+        *crowd = living;
+        let left = deadline.saturating_duration_since(Instant::now());
+        thread::sleep(left.min(Duration::from_millis(10)));
+    }
+    for child in &mut *crowd {
+        child.kill()?;
+    }
+    for child in crowd {
+        child.wait()?;
+    }
+    Ok(())
+}
+
+/// The same where each has a thread of its own, which is what such threads cost.
+fn end_by_hand_from_threads(crowd: &mut Vec<Child>) -> Outcome<()> {
+    thread::scope(|scope| {
+        let end = |mut child: Child| -> std::io::Result<()> {
+            if let Ok(pid) = pid_of(child.id()) {
+                kill_process(pid, rustix::process::Signal::TERM)?;
+            }
+            thread::sleep(GRACE);
+            child.kill()?;
+            child.wait().map(drop)
+        };
+        let ends: Vec<_> = crowd
+            .drain(..)
+            .map(|child| scope.spawn(move || end(child)))
+            .collect();
+        for end in ends {
+            end.join().map_err(|_| "an ending thread panicked")??;
+        }
+        Ok(())
+    })
 }
 
 fn tokio(children: usize) -> Outcome<Sample> {

@@ -22,7 +22,7 @@ const COSTS: usize = 6;
 pub(super) struct Offspring<'a> {
     /// Who was named as a child of a member that has outlived the answer.
     children: HashMap<u32, usize>,
-    /// Members that live, if each process is asked for its parent.
+    /// Members, dead ones among them, if each process is asked for its parent.
     parents: HashMap<u32, (usize, &'a Arc<Core>)>,
 }
 
@@ -30,10 +30,12 @@ impl Round<'_> {
     /// Asks the parents, if they are few.
     pub(super) fn ask_parents(&mut self) {
         self.offspring = Offspring::default();
-        let parents = self.living_parents();
+        let mut parents = self.all_parents();
         if parents.len() <= FEW || !self.shared.facilities.tells_parents() {
+            parents.retain(|_, (_, parent)| is_alive(parent));
             self.ask(parents);
         } else {
+            // Whether one lives is looked at when a child of it is met.
             self.offspring.parents = parents;
         }
     }
@@ -42,7 +44,8 @@ impl Round<'_> {
     pub(super) fn ask_many_parents(&mut self, listed: &[Listed]) {
         let parents = &self.offspring.parents;
         if parents.len() * COSTS < listed.len().saturating_sub(parents.len()) {
-            let parents = std::mem::take(&mut self.offspring.parents);
+            let mut parents = std::mem::take(&mut self.offspring.parents);
+            parents.retain(|_, (_, parent)| is_alive(parent));
             self.ask(parents);
         }
     }
@@ -60,11 +63,17 @@ impl Round<'_> {
 }
 
 impl<'a> Round<'a> {
-    fn living_parents(&self) -> HashMap<u32, (usize, &'a Arc<Core>)> {
+    fn all_parents(&self) -> HashMap<u32, (usize, &'a Arc<Core>)> {
         let mut all = HashMap::new();
         for (index, prey) in self.scene.prey.iter().enumerate() {
-            let living = prey.parents.iter().filter(|parent| is_alive(parent));
-            all.extend(living.map(|parent| (parent.facts.pid, (index, parent))));
+            for parent in &prey.parents {
+                let one = (index, parent);
+                let known = all.entry(parent.facts.pid).or_insert(one);
+                // A number can have been that of one who is dead by now.
+                if !Arc::ptr_eq(known.1, parent) && !is_alive(known.1) {
+                    *known = one;
+                }
+            }
         }
         all
     }
