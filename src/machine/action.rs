@@ -59,7 +59,7 @@ pub(crate) enum Action {
     /// Nothing of these lives is left: what is kept for them is let go. No outcome.
     CloseLives { lives: Vec<Life> },
     /// Tell the subscribers. No outcome.
-    Publish(Notice),
+    Publish(Box<Notice>),
     /// Let nothing more into this number's life. `create`: give it a life if it has none. Outcome: `GateClosed`.
     CloseGate {
         session: SessionId,
@@ -112,7 +112,7 @@ pub(crate) enum Answer {
     /// One of many, the rest follows.
     OneOfMany(SessionReport),
     Reports(Vec<SessionReport>),
-    Member(MemberReport),
+    Member(Box<MemberReport>),
     /// The process has exited: its cell tells the rest.
     AlreadyExited,
 }

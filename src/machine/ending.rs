@@ -37,7 +37,10 @@ impl Machine {
                 create,
                 reason,
             },
-            Pending::End { session, terms },
+            Pending::End {
+                session,
+                terms: Box::new(terms),
+            },
         );
     }
 

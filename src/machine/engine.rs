@@ -53,7 +53,8 @@ pub(crate) struct Machine {
     /// There has been a process whose descendants are nobody's business.
     pub(super) leaves_strays: bool,
     effects: VecDeque<Effect>,
-    pub(super) pending: IdMap<OpId, Pending>,
+    /// In the order in which they were asked, which is that of most outcomes.
+    pub(super) pending: VecDeque<(OpId, Pending)>,
     next_op: u64,
 }
 
@@ -110,10 +111,10 @@ pub(crate) enum Pending {
     },
     End {
         session: SessionId,
-        terms: Terms,
+        terms: Box<Terms>,
     },
     Shutdown {
-        policy: StopPolicy,
+        policy: Box<StopPolicy>,
         reason: Reason,
     },
 }
@@ -148,7 +149,7 @@ impl Machine {
             broadcasts: IdMap::default(),
             leaves_strays: false,
             effects: VecDeque::new(),
-            pending: IdMap::default(),
+            pending: VecDeque::new(),
             next_op: 0,
         }
     }
@@ -263,7 +264,7 @@ impl Machine {
     /// The table of what can be awaited and what can come of it. A pair that does not belong together is the driver's
     /// mistake; it is ignored like an outcome that nobody asked for.
     fn done(&mut self, op: OpId, outcome: Outcome, now: Instant) {
-        let Some(pending) = self.pending.remove(&op) else {
+        let Some(pending) = self.take_pending(op) else {
             return;
         };
         match (pending, outcome) {
@@ -292,7 +293,7 @@ impl Machine {
                 self.noted_detached(process, reply, noted, now);
             }
             (Pending::End { session, terms }, Outcome::GateClosed { life, tokens }) => match life {
-                Some(life) => self.begin_end(life, session, tokens, terms, now),
+                Some(life) => self.begin_end(life, session, tokens, *terms, now),
                 None => self.reply_empty(session, &terms),
             },
             (Pending::Shutdown { policy, reason }, Outcome::AllGatesClosed(closed)) => {
@@ -329,13 +330,21 @@ impl Machine {
     pub(super) fn ask(&mut self, action: Action, pending: Pending) -> OpId {
         self.act(action);
         let op = OpId(self.next_op);
-        self.pending.insert(op, pending);
+        self.pending.push_back((op, pending));
         op
     }
 
     /// What comes of it is not wanted any more.
     pub(super) fn forget_op(&mut self, op: OpId) {
-        self.pending.remove(&op);
+        self.take_pending(op);
+    }
+
+    fn take_pending(&mut self, op: OpId) -> Option<Pending> {
+        let at = match self.pending.front() {
+            Some(&(first, _)) if first == op => 0,
+            _ => self.pending.binary_search_by_key(&op, |&(op, _)| op).ok()?,
+        };
+        self.pending.remove(at).map(|(_, pending)| pending)
     }
 
     pub(super) fn look(&mut self, process: ProcessId, settle: bool) {
@@ -386,20 +395,20 @@ impl Machine {
             origin: Some(member.facts.origin),
             kind,
         };
-        self.act(Action::Publish(notice));
+        self.act(Action::Publish(Box::new(notice)));
     }
 
     /// Tells the subscribers something about a session.
     pub(super) fn publish_session(&mut self, life: Life, session: SessionId, kind: EventKind) {
         let label = self.lives.get(&life).and_then(|state| state.label.clone());
-        self.act(Action::Publish(Notice {
+        self.act(Action::Publish(Box::new(Notice {
             life,
             session,
             process: None,
             label,
             origin: None,
             kind,
-        }));
+        })));
     }
 
     pub(super) fn reply(&mut self, to: ReplyId, answer: Answer) {

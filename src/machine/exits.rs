@@ -200,7 +200,7 @@ impl Machine {
                 now.saturating_duration_since(stop.began),
             );
             for reply in stop.replies {
-                self.reply(reply, Answer::Member(report.clone()));
+                self.reply(reply, Answer::Member(Box::new(report.clone())));
             }
         }
         if self

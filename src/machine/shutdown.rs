@@ -28,7 +28,10 @@ impl Machine {
             });
             self.ask(
                 Action::CloseAllGates { reason },
-                Pending::Shutdown { policy, reason },
+                Pending::Shutdown {
+                    policy: Box::new(policy),
+                    reason,
+                },
             );
             return;
         };

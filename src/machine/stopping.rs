@@ -129,7 +129,7 @@ impl Machine {
         self.deadlines.set(Wake::Stop(process), None);
         self.publish(process, EventKind::Survived { cause });
         for reply in stop.replies {
-            self.reply(reply, Answer::Member(report.clone()));
+            self.reply(reply, Answer::Member(Box::new(report.clone())));
         }
     }
 

@@ -433,7 +433,7 @@ impl Reactor {
                 drop(caller.send(Some(result)));
             }
             (Sink::Done(caller), Answer::AlreadyExited) => drop(caller.send(None)),
-            (Sink::Member(caller), Answer::Member(report)) => drop(caller.send(Some(report))),
+            (Sink::Member(caller), Answer::Member(report)) => drop(caller.send(Some(*report))),
             (Sink::Member(caller), Answer::AlreadyExited) => drop(caller.send(None)),
             (Sink::AllEnded(caller), Answer::Reports(reports)) => caller.fill(reports),
             (Sink::Registered(caller), Answer::Registered(id)) => drop(caller.send(id)),

@@ -90,7 +90,7 @@ impl World {
                 return Some(Outcome::GroupProbed { occupied });
             }
             Action::Inspect { .. } => self.inspections.push(op),
-            Action::Publish(notice) => self.publish(notice),
+            Action::Publish(notice) => self.publish(*notice),
             Action::CloseGate {
                 session,
                 create,

@@ -165,7 +165,7 @@ impl Reached {
                 cells.extend(stages.map(|stage| Cell::Session(stage, Befalls::Timer)));
             }
             Input::Done { op, outcome } => {
-                if let Some(pending) = machine.pending.get(op) {
+                if let Some((_, pending)) = machine.pending.iter().find(|(of, _)| of == op) {
                     cells.extend(done(machine, pending, outcome));
                 }
             }
