@@ -218,6 +218,12 @@ impl Machine {
 
     /// Takes the rungs of an end that are due, and ends it when there is nothing left to wait for.
     pub(super) fn advance_end(&mut self, life: Life, now: Instant) {
+        let for_the_crowd = self.for_the_crowd;
+        self.take_due_rungs(life, now);
+        self.for_the_crowd = for_the_crowd;
+    }
+
+    fn take_due_rungs(&mut self, life: Life, now: Instant) {
         loop {
             let Some(state) = self.lives.get(&life) else {
                 return;
@@ -253,7 +259,11 @@ impl Machine {
             let reason = end.reason;
             end.inspection = None;
             match end.ladder.take_due(now) {
-                Due::Take { rung, first } => self.take_end_rung(life, (rung, first), reason, now),
+                Due::Take { rung, first } => {
+                    // And whatever comes after it stays behind it.
+                    self.for_the_crowd = true;
+                    self.take_end_rung(life, (rung, first), reason, now);
+                }
                 Due::Nothing => {
                     let next = end.ladder.next_deadline();
                     self.deadlines.set(Wake::End(life), next);

@@ -53,6 +53,12 @@ pub(crate) struct Machine {
     /// There has been a process whose descendants are nobody's business.
     pub(super) leaves_strays: bool,
     effects: VecDeque<Effect>,
+    /// What a rung wants of all members of a session, which takes its time: [`Input::Ready`] may be handed in between.
+    crowd: VecDeque<Effect>,
+    /// What is wanted goes there.
+    pub(super) for_the_crowd: bool,
+    /// Who has exited, or was let go of, since something was wanted of the crowd.
+    pub(super) left_the_crowd: IdMap<ProcessId, Left>,
     /// In the order in which they were asked, which is that of most outcomes.
     pub(super) pending: VecDeque<(OpId, Pending)>,
     next_op: u64,
@@ -119,6 +125,15 @@ pub(crate) enum Pending {
     },
 }
 
+/// What is left of a process that has exited.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Left {
+    /// Its group; `reaped` says whether its zombie is gone.
+    Group { reaped: bool },
+    /// Nothing that we hold.
+    Nothing,
+}
+
 /// Who hears whether a signal was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Told {
@@ -149,12 +164,16 @@ impl Machine {
             broadcasts: IdMap::default(),
             leaves_strays: false,
             effects: VecDeque::new(),
+            crowd: VecDeque::new(),
+            for_the_crowd: false,
+            left_the_crowd: IdMap::default(),
             pending: VecDeque::new(),
             next_op: 0,
         }
     }
 
-    /// Takes in what happened. Call [`poll_effect`](Self::poll_effect) afterwards until it says `None`.
+    /// Takes in what happened. Call [`poll_effect`](Self::poll_effect) afterwards until it says `None`; before that only an
+    /// outcome is handed in, or an exit [at a crowd](Self::is_at_a_crowd).
     pub(crate) fn handle(&mut self, input: Input, now: Instant) {
         match input {
             Input::Opened(opened) => self.opened(opened, now),
@@ -174,12 +193,53 @@ impl Machine {
 
     /// The next thing to do. After `None`, [`next_deadline`](Self::next_deadline) is up to date.
     pub(crate) fn poll_effect(&mut self) -> Option<Effect> {
-        let effect = self.effects.pop_front();
+        let effect = self
+            .effects
+            .pop_front()
+            .or_else(|| self.next_of_the_crowd());
         if effect.is_none() {
+            self.left_the_crowd.clear();
             #[cfg(any(test, fuzzing, debug_assertions))]
             self.debug_check();
         }
         effect
+    }
+
+    /// Whether [`Input::Ready`] may be handed in now, before the effects that are left.
+    pub(crate) fn is_at_a_crowd(&self) -> bool {
+        self.effects.is_empty() && !self.crowd.is_empty()
+    }
+
+    /// Nothing is wanted any more of whoever has exited since; but what it has left in its group is signalled.
+    fn next_of_the_crowd(&mut self) -> Option<Effect> {
+        loop {
+            let mut effect = self.crowd.pop_front()?;
+            let lives = |process: ProcessId| self.members.contains_key(&process);
+            let left = |process| self.left_the_crowd.get(&process).copied();
+            let still = match &mut effect.action {
+                Action::Publish(notice) => notice.process.is_none_or(|(process, _)| lives(process)),
+                &mut Action::CloseStdin { process } => lives(process),
+                Action::Signal {
+                    process,
+                    target,
+                    asked,
+                    ..
+                } => match (*target, left(*process)) {
+                    (_, Some(Left::Nothing)) => false,
+                    (Target::Remnant { .. }, _) => true,
+                    (Target::Group, Some(Left::Group { reaped })) => {
+                        (*target, *asked) = (Target::Remnant { reaped }, None);
+                        true
+                    }
+                    (Target::Group | Target::Process | Target::Reached, _) => lives(*process),
+                },
+                _ => true,
+            };
+            if still {
+                return Some(effect);
+            }
+            self.take_pending(effect.op);
+        }
     }
 
     /// When [`Input::Timer`] is due.
@@ -320,7 +380,15 @@ impl Machine {
     /// Asks for something that has no outcome.
     pub(super) fn act(&mut self, action: Action) {
         self.next_op += 1;
-        self.effects.push_back(Effect {
+        if let (Action::Release { process, .. }, false) = (&action, self.for_the_crowd) {
+            self.left_the_crowd.insert(*process, Left::Nothing);
+        }
+        let queue = if self.for_the_crowd {
+            &mut self.crowd
+        } else {
+            &mut self.effects
+        };
+        queue.push_back(Effect {
             op: OpId(self.next_op),
             action,
         });

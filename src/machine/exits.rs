@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::action::{Action, Answer, Target};
 use super::deadlines::Wake;
-use super::engine::{Machine, Pending, Told};
+use super::engine::{Left, Machine, Pending, Told};
 use super::input::Looked;
 use super::life::{LifeState, Remnant};
 use super::member::{Facts, Member, Relation, Sight};
@@ -171,10 +171,14 @@ impl Machine {
         }
         let state = self.lives.get_mut(&leaving.life);
         match state {
-            Some(state) if state.end.is_some() => state.remnants.push(Remnant {
-                leader: process,
-                reaped: reap,
-            }),
+            Some(state) if state.end.is_some() => {
+                state.remnants.push(Remnant {
+                    leader: process,
+                    reaped: reap,
+                });
+                self.left_the_crowd
+                    .insert(process, Left::Group { reaped: reap });
+            }
             Some(_) | None if reap => {
                 let probe = Pending::Probe {
                     process,

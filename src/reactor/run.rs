@@ -76,6 +76,9 @@ pub(super) struct Reactor {
     at_leisure: bool,
 }
 
+/// So many of a crowd are dealt with between two looks at the exits.
+const SO_MANY: usize = 32;
+
 /// How long what nobody waits for is put off.
 const REST: Duration = Duration::from_millis(1);
 
@@ -180,7 +183,7 @@ impl Reactor {
         while !self.finished && !self.halted {
             self.poller
                 .arm(self.machine.next_deadline(), clock::now())?;
-            // What came during a rest is there already.
+            // What came during a rest or a crowd is there already.
             let block = !std::mem::take(&mut self.mail_left) && self.ready.is_empty();
             let mut more = self.poller.wait(block, &mut self.ready)?;
             self.mailbox.drain(&mut self.messages);
@@ -250,7 +253,7 @@ impl Reactor {
                 Ready::Mailbox | Ready::Timer => {}
             }
         }
-        // Unless there was a rest: then it has what came during that.
+        // Unless there was a rest or a crowd: then it has what came during that.
         if self.ready.is_empty() {
             self.ready = ready;
         }
@@ -277,13 +280,38 @@ impl Reactor {
     /// Hands one input in, and carries out what comes of it.
     pub(super) fn input(&mut self, input: Input, now: Instant) {
         self.machine.handle(input, now);
+        let mut at_a_crowd = 0;
         while let Some(effect) = self.machine.poll_effect() {
             let op = effect.op;
             if let Some(outcome) = self.perform(effect, now) {
                 self.machine.handle(Input::Done { op, outcome }, now);
             }
+            if self.machine.is_at_a_crowd() {
+                at_a_crowd += 1;
+                if at_a_crowd % SO_MANY == 0 {
+                    self.exits_meanwhile();
+                }
+            }
         }
         self.forget_listeners();
+    }
+
+    /// Hands in who has exited while many are signalled: nobody else's exit waits for the last of them, and the first of
+    /// them are taken away while the others die.
+    fn exits_meanwhile(&mut self) {
+        self.at_leisure = false;
+        let mut ready = Vec::new();
+        // No error is known; the next wait would have it too. What does not fit comes with that.
+        drop(self.poller.rest(Duration::ZERO, &mut ready));
+        for event in ready {
+            match event {
+                Ready::Process(key) if !self.leaf_keys.contains_key(&key) => {
+                    let process = ProcessId(key);
+                    self.machine.handle(Input::Ready { process }, clock::now());
+                }
+                other => self.ready.push(other),
+            }
+        }
     }
 
     /// Whoever listens to a life of which nothing is left has heard everything.

@@ -38,6 +38,8 @@ pub(super) struct ByHand {
     pub(super) occupied: BTreeSet<ProcessId>,
     /// Those that run as somebody else.
     pub(super) foreign: BTreeSet<ProcessId>,
+    /// Those that have exited, which is seen as soon as it may be handed in.
+    pub(super) exit_at_a_crowd: Vec<ProcessId>,
     /// Whether a pass is over at once, and quiet.
     pub(super) prompt: bool,
     pub(super) pass: Option<(OpId, Vec<Hunt>)>,
@@ -107,6 +109,7 @@ impl ByHand {
             looks: BTreeMap::new(),
             occupied: BTreeSet::new(),
             foreign: BTreeSet::new(),
+            exit_at_a_crowd: Vec::new(),
             prompt: true,
             pass: None,
             passes: 0,
@@ -132,6 +135,13 @@ impl ByHand {
             if let Some(outcome) = self.outcome(effect.op, effect.action) {
                 let op = effect.op;
                 self.machine.handle(Input::Done { op, outcome }, self.now);
+            }
+            if self.machine.is_at_a_crowd() {
+                for process in std::mem::take(&mut self.exit_at_a_crowd) {
+                    let exited = self.exit_of(Status::Code(0), None);
+                    self.looks.insert(process, exited);
+                    self.machine.handle(Input::Ready { process }, self.now);
+                }
             }
         }
     }

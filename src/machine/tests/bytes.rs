@@ -16,6 +16,7 @@ pub(crate) fn drive(data: &[u8]) {
     let tier = Tier::ALL[usize::from(first >> 3) % Tier::ALL.len()];
     let mut world = World::of_tier(limits, first & 2 == 0 || tier == Tier::Subreaper, tier);
     world.prompt_passes = tier == Tier::Group && first & 4 == 0;
+    world.meanwhile = first & 0x80 == 0;
     while let Some(byte) = bytes.next() {
         let n = usize::from(bytes.next().unwrap_or(0));
         let op = decode(byte, n);

@@ -204,6 +204,49 @@ fn a_stop_ends_the_group_with_its_leader() {
     assert!(report.exit().is_some());
 }
 
+/// All are to be killed; when the first one has been, two have exited. Nothing is sent to those, but to what the leader
+/// among them has left in its group.
+#[test]
+fn who_exits_while_many_are_signalled_is_left_alone_and_its_group_is_not() {
+    for reap in [true, false] {
+        let mut hand = ByHand::with(|settings| settings.group_after_reap = reap);
+        let alone = Facts {
+            leads_group: false,
+            ..child()
+        };
+        let first = hand.born(ONE, child());
+        let leader = hand.born(ONE, child());
+        let other = hand.born(ONE, alone);
+        let last = hand.born(ONE, child());
+        hand.exit_at_a_crowd = vec![leader, other];
+        let reply = hand.end(ONE, policy(0));
+        let sent: Vec<_> = hand
+            .asked
+            .iter()
+            .filter_map(|(_, action)| sent(action))
+            .collect();
+        let group = |process| (process, Target::Group, Signal::KILL);
+        let left = (leader, Target::Remnant { reaped: reap }, Signal::KILL);
+        assert_eq!(sent, [group(first), left, group(last)]);
+        let killed =
+            |process| hand.heard(process, |kind| matches!(kind, EventKind::Signalled { .. }));
+        assert_eq!([first, leader, other, last].map(killed), [1, 0, 0, 1]);
+        // It is told before the last one is signalled.
+        let at = |is_it: &dyn Fn(&Action) -> bool| {
+            hand.asked.iter().position(|(_, action)| is_it(action))
+        };
+        let told = at(
+            &|action| matches!(action, Action::Publish(notice) if matches!(notice.kind, EventKind::Exited(_))),
+        );
+        let signalled =
+            at(&|action| matches!(action, Action::Signal { process, .. } if *process == last));
+        assert!(told.is_some() && told < signalled);
+        hand.exit(first);
+        hand.exit(last);
+        assert!(hand.report(reply).is_clean());
+    }
+}
+
 #[test]
 fn the_groups_of_a_long_session_are_let_go_of_two_at_each_birth_and_the_oldest_first() {
     let mut hand = ByHand::new();

@@ -40,6 +40,7 @@ const LONGEST: Duration = Duration::from_secs(8);
 fn explore(setting: &Setting) -> usize {
     let mut world = World::of_tier(Limits::NONE, setting.group_after_reap, setting.tier);
     world.prompt_passes = !setting.hiding;
+    world.meanwhile = true;
     for &op in setting.first {
         assert!(world.step(op), "{}: {op:?}", setting.name);
     }

@@ -44,6 +44,11 @@ impl World {
                 let op = effect.op;
                 self.handle(Input::Done { op, outcome });
             }
+            if self.meanwhile && self.machine.is_at_a_crowd() {
+                for process in self.take_unseen() {
+                    self.handle(Input::Ready { process });
+                }
+            }
         }
     }
 

@@ -63,12 +63,14 @@ proptest! {
         limited in any::<bool>(),
         group_after_reap in any::<bool>(),
         tier in prop::sample::select(&Tier::ALL[..]),
+        meanwhile in any::<bool>(),
     ) {
         let limits = if limited { Limits::NONE.processes(5).processes_per_session(3) } else { Limits::NONE };
         // A kernel that cannot signal the group of a reaped leader has no subreapers here.
         let group_after_reap = group_after_reap || tier == Tier::Subreaper;
         let mut world = World::of_tier(limits, group_after_reap, tier);
         world.prompt_passes = false;
+        world.meanwhile = meanwhile;
         for op in ops {
             world.step(op);
         }

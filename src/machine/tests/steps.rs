@@ -314,16 +314,21 @@ impl World {
 
     /// The reactor's order: exits come before whatever else there is.
     pub(super) fn see_exits(&mut self) {
-        let unseen: Vec<ProcessId> = self
-            .procs
-            .iter()
-            .filter(|(_, proc)| proc.unseen)
-            .map(|(&process, _)| process)
-            .collect();
+        let unseen = self.take_unseen();
         for process in unseen {
-            self.proc(process).unseen = false;
             self.hand_in(Input::Ready { process });
         }
+    }
+
+    /// Whose exits the poll would report now.
+    pub(super) fn take_unseen(&mut self) -> Vec<ProcessId> {
+        let mut unseen = Vec::new();
+        for (&process, proc) in &mut self.procs {
+            if std::mem::take(&mut proc.unseen) {
+                unseen.push(process);
+            }
+        }
+        unseen
     }
 
     fn steal(&mut self, n: usize) -> bool {

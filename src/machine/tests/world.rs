@@ -209,6 +209,8 @@ pub(super) struct World {
     pub(super) born_at: Instant,
     pub(super) spawning: Vec<(ProcessId, Life, SessionId)>,
     pub(super) inspections: Vec<OpId>,
+    /// Exits are handed in while the members of a session are signalled.
+    pub(super) meanwhile: bool,
     /// Passes are over as soon as they begin: nobody hides in this world.
     pub(super) prompt_passes: bool,
     pub(super) flight: Option<FlightSim>,
@@ -259,6 +261,7 @@ impl World {
             born_at: now,
             spawning: Vec::new(),
             inspections: Vec::new(),
+            meanwhile: false,
             prompt_passes: tier == Tier::Group,
             flight: None,
             answers: BTreeMap::new(),
