@@ -1,10 +1,10 @@
 //! [`Earlier`]: by what the processes of an earlier registry are known; [`Inheritance`]: what comes of them to a session;
 //! [`Heir`]: which session that is.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::limit_mark::{LimitMark, Pair};
+use crate::machine::IdSet;
 use crate::mark::Token;
 use crate::session::{Life, SessionId};
 use crate::sys::{Leaf, ProcessTable};
@@ -76,7 +76,7 @@ impl Earlier {
 }
 
 /// Whether a process is one of these, is in the group of one, or descends from one as far as its living ancestors tell.
-pub(crate) fn belongs_to(table: &ProcessTable, pid: u32, these: &HashSet<u32>) -> bool {
+pub(crate) fn belongs_to(table: &ProcessTable, pid: u32, these: &IdSet<u32>) -> bool {
     /// Longer than any chain of ancestors that somebody made on purpose.
     const LONGEST: usize = 64;
     let mut pid = pid;

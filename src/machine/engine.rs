@@ -233,7 +233,23 @@ impl Machine {
                     }
                     (Target::Group | Target::Process | Target::Reached, _) => lives(*process),
                 },
-                _ => true,
+                Action::Look { .. }
+                | Action::Rest
+                | Action::Retire { .. }
+                | Action::Release { .. }
+                | Action::Reject { .. }
+                | Action::NoteDetached { .. }
+                | Action::Detach { .. }
+                | Action::ProbeGroup { .. }
+                | Action::Inspect { .. }
+                | Action::Pass { .. }
+                | Action::AbandonPass
+                | Action::CloseLives { .. }
+                | Action::CloseGate { .. }
+                | Action::CloseAllGates { .. }
+                | Action::OpenGate { .. }
+                | Action::Reply { .. }
+                | Action::Finish => true,
             };
             if still {
                 return Some(effect);

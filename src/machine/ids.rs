@@ -1,6 +1,6 @@
 //! Numbers that are never used twice, and the map that they are keys of.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// One effect that has an outcome. Never reused.
@@ -16,6 +16,9 @@ pub(crate) struct ReplyId(pub(crate) u64);
 /// Nobody outside chooses the keys that matter, so the hash need not resist an attacker, and looking one up is most
 /// of what the machine does. Its iteration order means nothing: whatever has an order is kept in a `BTreeSet`.
 pub(crate) type IdMap<K, V> = HashMap<K, V, BuildHasherDefault<IdHasher>>;
+
+/// The same without values.
+pub(crate) type IdSet<K> = HashSet<K, BuildHasherDefault<IdHasher>>;
 
 /// Multiplies by an odd constant (Fibonacci hashing) and folds the high bits down, since the table takes both ends.
 #[derive(Clone, Copy, Debug, Default)]

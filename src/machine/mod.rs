@@ -57,7 +57,7 @@ pub(crate) use self::action::{Action, Answer, Effect, Notice, Target};
 pub(crate) use self::engine::{Machine, Settings};
 pub(crate) use self::gate::{Closed, Gate, OpenTerms, Refused, Reservation, TicketId};
 pub(crate) use self::hunt::{AT_ONE_MOMENT, Enclosure, Fate, Hunt, Passed, Seen};
-pub(crate) use self::ids::{IdMap, OpId, ReplyId};
+pub(crate) use self::ids::{IdMap, IdSet, OpId, ReplyId};
 pub(crate) use self::input::{Begun, Born, Errno, Input, Looked, Opened, Outcome, Request, Whom};
 pub(crate) use self::member::{Facts, Reach, Relation};
 pub(crate) use self::witness::{Says, Sighting, Verdict};

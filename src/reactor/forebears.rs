@@ -4,10 +4,11 @@
 //! process is gone, since what it has started is found by it. It goes with its life, or, where a long life has had many
 //! processes, after many others: what those have left has other marks too.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::shared::Core;
+use crate::machine::IdMap;
 use crate::session::{Life, ProcessId};
 use crate::sys::{ANCESTRY, Ancestry};
 
@@ -29,7 +30,7 @@ pub(crate) struct Forebears(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     /// The last that had the name: where names return, nobody is left then who descends from the one before.
-    all: HashMap<u64, (ProcessId, Descends)>,
+    all: IdMap<u64, (ProcessId, Descends)>,
     /// Of processes that are not held any more, the oldest first.
     gone: VecDeque<(u64, ProcessId)>,
 }

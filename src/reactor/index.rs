@@ -1,14 +1,14 @@
 //! Which life a pid is held for, for those who have to know at once and from any thread.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::shared::Core;
+use crate::machine::IdMap;
 use crate::session::{Life, ProcessId};
 
 /// The processes that are held, by their pids.
 #[derive(Debug, Default)]
-pub(crate) struct Index(Mutex<HashMap<u32, (ProcessId, Life)>>);
+pub(crate) struct Index(Mutex<IdMap<u32, (ProcessId, Life)>>);
 
 impl Index {
     pub(super) fn insert(&self, core: &Core) {
@@ -31,7 +31,7 @@ impl Index {
         self.lock().get(&pid).map(|&(_, life)| life)
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u32, (ProcessId, Life)>> {
+    fn lock(&self) -> MutexGuard<'_, IdMap<u32, (ProcessId, Life)>> {
         // Its entries are independent of each other.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -309,7 +309,9 @@ impl Reactor {
                     let process = ProcessId(key);
                     self.machine.handle(Input::Ready { process }, clock::now());
                 }
-                other => self.ready.push(other),
+                event @ (Ready::Process(_) | Ready::Mailbox | Ready::Timer) => {
+                    self.ready.push(event);
+                }
             }
         }
     }

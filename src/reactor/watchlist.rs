@@ -1,13 +1,12 @@
 //! The processes that the reactor holds.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::pass::{Orphanage, Prey, Scene};
 use super::shared::{Core, Shared};
 use crate::event::Origin;
 use crate::leaves::Leaves;
-use crate::machine::{Hunt, IdMap};
+use crate::machine::{Hunt, IdMap, IdSet};
 use crate::session::ProcessId;
 use crate::sys::Pin;
 
@@ -16,7 +15,7 @@ use crate::sys::Pin;
 pub(crate) struct Watchlist {
     cores: IdMap<ProcessId, Arc<Core>>,
     /// Those that were not started here: they may carry the mark of a session that they are not in.
-    taken_in: HashSet<ProcessId>,
+    taken_in: IdSet<ProcessId>,
     /// Those that were given up. They are held until they are seen to be dead.
     detached: Vec<Arc<Pin>>,
     /// With so many it is looked for the dead among them.
@@ -52,7 +51,7 @@ impl Watchlist {
     }
 
     /// The pids of all that are held.
-    pub(crate) fn pids(&self) -> HashSet<u32> {
+    pub(crate) fn pids(&self) -> IdSet<u32> {
         self.cores.values().map(|core| core.facts.pid).collect()
     }
 
@@ -92,7 +91,7 @@ impl Watchlist {
     }
 
     /// The pids of those that were given up. As of now: one that is dead is nobody's any more.
-    pub(crate) fn detached(&self) -> HashSet<u32> {
+    pub(crate) fn detached(&self) -> IdSet<u32> {
         let alive = |pin: &&Arc<Pin>| matches!(pin.is_dead(), Ok(false));
         let alive = self.detached.iter().filter(alive);
         alive.map(|pin| pin.pid()).collect()
@@ -105,7 +104,7 @@ impl Watchlist {
     }
 
     /// The pids of those that were not started here.
-    fn taken_in(&self) -> HashSet<u32> {
+    fn taken_in(&self) -> IdSet<u32> {
         let held = self
             .taken_in
             .iter()

@@ -3,12 +3,12 @@
 //! A thread reads, and whoever asks it does not wait for longer than is reasonable. A thread that hangs is left behind; it
 //! ends when what it hangs on does.
 
-use std::collections::HashSet;
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crossbeam_channel::Sender;
 
+use crate::machine::IdSet;
 use crate::sys;
 
 /// How long one process may take.
@@ -28,7 +28,7 @@ pub(super) struct Hangs;
 pub(super) struct Reader {
     thread: Option<(Sender<Job>, JoinHandle<()>)>,
     /// They are not asked about again.
-    hanging: HashSet<u32>,
+    hanging: IdSet<u32>,
 }
 
 impl Reader {

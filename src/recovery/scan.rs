@@ -16,6 +16,7 @@ use super::reader::{Hangs, Reader};
 use crate::earlier::{Earlier, Heir};
 use crate::ledger::{Identity, Run};
 use crate::limit_mark::{LimitMark, Pair};
+use crate::machine::IdSet;
 use crate::mark::{self, Mark, Token};
 use crate::reactor::Shared;
 use crate::report::{Evidence, Whence, WhyLeftAlone};
@@ -80,8 +81,8 @@ const SPARE: usize = 16;
 /// Who is held by this registry.
 #[derive(Debug)]
 pub(crate) struct Held {
-    pub(crate) pids: HashSet<u32>,
-    pub(crate) detached: HashSet<u32>,
+    pub(crate) pids: IdSet<u32>,
+    pub(crate) detached: IdSet<u32>,
     /// The sessions that have taken over what earlier runs left.
     pub(crate) heirs: Vec<Heir>,
 }
@@ -97,8 +98,8 @@ pub(super) struct Scan<'a> {
     own_limit: Option<Pair>,
     pub(super) owners: Owners,
     /// This process, its ancestors, and the groups of all of them.
-    pub(super) kin: HashSet<u32>,
-    pub(super) kin_groups: HashSet<u32>,
+    pub(super) kin: IdSet<u32>,
+    pub(super) kin_groups: IdSet<u32>,
     /// Registries that are none of an earlier run of ours, or cannot be told to be.
     pub(super) others: HashSet<u64>,
     /// Who has nothing but its limit.
@@ -107,7 +108,7 @@ pub(super) struct Scan<'a> {
     unreadable: Vec<Pin>,
     /// The cgroups of sessions that were met, and who is in one.
     pub(super) leaves: BTreeMap<PathBuf, LeafName>,
-    pub(super) housed: HashSet<u32>,
+    pub(super) housed: IdSet<u32>,
     /// So many are enough for now; `None` if all have to be held at once.
     at_once: Option<usize>,
     pub(super) scanned: Scanned,
@@ -137,7 +138,7 @@ impl<'a> Scan<'a> {
             limited: Vec::new(),
             unreadable: Vec::new(),
             leaves: BTreeMap::new(),
-            housed: HashSet::new(),
+            housed: IdSet::default(),
             at_once,
             scanned: Scanned::default(),
         })
@@ -514,7 +515,7 @@ pub(super) fn earlier(registry: u64, estate: &Estate) -> Earlier {
 }
 
 /// This process, all that it descends from, the first, and the groups of these.
-fn kin(table: &ProcessTable) -> (HashSet<u32>, HashSet<u32>) {
+fn kin(table: &ProcessTable) -> (IdSet<u32>, IdSet<u32>) {
     let ancestors = sys::ancestors();
     let groups = ancestors.iter().filter_map(|&pid| table.group(pid));
     let groups = groups.collect();

@@ -4,7 +4,6 @@
 //! findings looks on whether there is progress: a thread that makes none is left behind, and another one goes on after
 //! the process that it hangs on.
 
-use std::collections::HashSet;
 use std::ffi::OsString;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -13,6 +12,7 @@ use crossbeam_channel::{Receiver, Sender};
 
 use super::owner::Owners;
 use crate::foster::Foster;
+use crate::machine::IdSet;
 use crate::orphan_rule::{OrphanRule, Outline, Verdict};
 use crate::reactor::Shared;
 use crate::report::{LeftAlone, LeftAloneReason};
@@ -41,7 +41,7 @@ pub(super) struct Scan {
     pub(super) table: ProcessTable,
     pub(super) owners: Owners,
     /// Never looked at: this process, its ancestors, and what is registered.
-    pub(super) taboo: HashSet<u32>,
+    pub(super) taboo: IdSet<u32>,
     pub(super) own: u32,
     pub(super) own_user: u32,
     /// What a copy of this program has for arguments: one that is about to become another program, or a fork.

@@ -1,10 +1,8 @@
 //! Who descends from whom, by what the kernel keeps of it whoever is the parent by now.
 
-use std::collections::{HashMap, HashSet};
-
 use super::Prey;
 use super::round::Round;
-use crate::machine::Reach;
+use crate::machine::{IdMap, IdSet, Reach};
 use crate::reactor::forebears::Descends;
 use crate::sys::{self, ANCESTRY, Ancestry, Offspring};
 
@@ -17,11 +15,11 @@ const REMEMBERED: usize = 1 << 16;
 /// Whom everybody comes from, as it was when it was read.
 #[derive(Debug, Default)]
 pub(super) struct Descent {
-    by_pid: HashMap<u32, u64>,
+    by_pid: IdMap<u32, u64>,
     /// As it was told first: a later answer can be about a parent that has only taken it in.
-    by_id: HashMap<u64, u64>,
+    by_id: IdMap<u64, u64>,
     /// Who was who, under each program of those that were met.
-    incarnations: HashMap<u64, u64>,
+    incarnations: IdMap<u64, u64>,
     /// On the clock of the starts: who was there at that moment is among them.
     read_at: u64,
 }
@@ -31,7 +29,7 @@ impl Descent {
     /// remains true.
     fn renew(&mut self, all: &[Offspring], read_at: u64, ids_last: bool) {
         self.by_pid.clear();
-        let there = || all.iter().map(|one| one.id).collect::<HashSet<u64>>();
+        let there = || all.iter().map(|one| one.id).collect::<IdSet<u64>>();
         if !ids_last {
             self.by_id.clear();
         } else if self.by_id.len() > REMEMBERED {
@@ -192,7 +190,7 @@ impl Round<'_> {
         if ANCESTRY != Ancestry::OfOurChildren || spares {
             return;
         }
-        let left: HashSet<u64> = descent.by_pid.values().copied().collect();
+        let left: IdSet<u64> = descent.by_pid.values().copied().collect();
         let killed = |prey: &&Prey| {
             prey.hunt.kill.is_some() && prey.hunt.ending && prey.hunt.reach >= Reach::Subreaper
         };
@@ -368,6 +366,6 @@ mod tests {
             descent.by_id.insert(id + 10_000, 1);
         }
         descent.renew(&[born(3, 1)], 200, true);
-        assert_eq!(descent.by_id, HashMap::from([(1003, 1002)]));
+        assert_eq!(descent.by_id, [(1003, 1002)].into_iter().collect());
     }
 }

@@ -1,13 +1,11 @@
 //! The cgroups of those that are hunted for.
 
-use std::collections::HashSet;
-
 use rustix::io::Errno;
 
 use super::Prey;
 use super::round::Round;
 use crate::exit::SessionUsage;
-use crate::machine::{Enclosure, Passed, Seen};
+use crate::machine::{Enclosure, IdSet, Passed, Seen};
 use crate::sys::{Leaf, Pin};
 
 /// Kills what is in the cgroups of a life, or lets it go on so that it can hear the signals before that.
@@ -105,7 +103,7 @@ impl Round<'_> {
             return;
         }
         // Once more, now that pins hold them: who is in this list as well was in it as the one that is held.
-        let still: HashSet<u32> = leaf.members().into_iter().collect();
+        let still: IdSet<u32> = leaf.members().into_iter().collect();
         for pin in held.into_iter().filter(|pin| still.contains(&pin.pid())) {
             self.meet_inside(pin, leaf, prey);
         }

@@ -1,12 +1,11 @@
 //! What is known of a process once a pin holds it, and how it is related to this one.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use super::Prey;
 use super::round::{Hint, Round};
 use crate::foster::Foster;
-use crate::machine::{Says, Sighting};
+use crate::machine::{IdSet, Says, Sighting};
 use crate::reactor::shared::{Core, Shared};
 use crate::sys::{self, Described, Limits, Pin, ProcessTable, Target};
 use crate::system_process::SystemProcess;
@@ -17,10 +16,10 @@ const GENERATIONS: u8 = 4;
 /// The host, and those that it descends from.
 #[derive(Debug)]
 pub(super) struct Kin {
-    pub(super) ancestors: HashSet<u32>,
+    pub(super) ancestors: IdSet<u32>,
     /// Orphans come to this process.
     to_us: bool,
-    pub(super) groups: HashSet<u32>,
+    pub(super) groups: IdSet<u32>,
 }
 
 impl<'a> Round<'a> {
@@ -211,9 +210,9 @@ pub(super) fn kin(table: &ProcessTable, own: u32) -> Kin {
     /// Longer than any chain of ancestors.
     const LONGEST: usize = 4096;
     let mut kin = Kin {
-        ancestors: HashSet::from([0, 1, own]),
+        ancestors: [0, 1, own].into_iter().collect(),
         to_us: sys::adopts_orphans(),
-        groups: HashSet::new(),
+        groups: IdSet::default(),
     };
     let mut pid = own;
     for _ in 0..LONGEST {

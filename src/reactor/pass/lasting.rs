@@ -1,15 +1,14 @@
 //! What does not change about a process as long as it lives: a pass has it from the passes before.
 
-use std::collections::HashMap;
-
 use crate::limit_mark::Pair;
+use crate::machine::IdMap;
 use crate::sys::{Limits, Listed};
 
 /// What passes have learned, of no more processes than the last of them has listed. A number's next owner is another
 /// [instance](Listed::instance), and begins with nothing.
 #[derive(Debug, Default)]
 pub(crate) struct Lasting {
-    known: HashMap<u32, Known>,
+    known: IdMap<u32, Known>,
 }
 
 #[derive(Debug)]

@@ -15,7 +15,7 @@ mod offspring;
 mod round;
 mod strays;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 
@@ -25,7 +25,7 @@ pub(in crate::reactor) use self::lasting::Lasting;
 use self::round::Round;
 use super::mailbox::Message;
 use super::shared::{Core, Shared};
-use crate::machine::{Fate, Hunt, OpId, Outcome, Passed, Seen};
+use crate::machine::{Fate, Hunt, IdMap, IdSet, OpId, Outcome, Passed, Seen};
 use crate::session::Life;
 use crate::sys::{self, Leaf, Listed, ProcessTable};
 
@@ -49,9 +49,9 @@ pub(crate) struct Prey {
 pub(crate) struct Scene {
     pub(crate) prey: Vec<Prey>,
     /// Processes that were adopted or attached, and so may carry the mark of a session that they are not in.
-    pub(crate) taken_in: HashSet<u32>,
+    pub(crate) taken_in: IdSet<u32>,
     /// Those that were given up; what descends from them is theirs.
-    pub(crate) detached: HashSet<u32>,
+    pub(crate) detached: IdSet<u32>,
     /// Where orphans come to this process.
     pub(crate) orphanage: Option<Orphanage>,
 }
@@ -60,7 +60,7 @@ pub(crate) struct Scene {
 #[derive(Debug)]
 pub(crate) struct Orphanage {
     /// All processes that are held, of all sessions.
-    pub(crate) held: HashSet<u32>,
+    pub(crate) held: IdSet<u32>,
     /// How many spawns there have been, if none was under way.
     pub(crate) census: Option<u64>,
 }
@@ -160,15 +160,15 @@ impl Memory {
 #[derive(Debug, Default)]
 struct Remembered {
     /// Dead and not reaped: seen before, they are no news.
-    dead: HashMap<Life, HashSet<(u32, Option<u64>)>>,
+    dead: IdMap<Life, HashSet<(u32, Option<u64>)>>,
     /// What was looked for when these were looked at.
     sought: Vec<Sought>,
     /// Nothing speaks for them, and nothing will: nobody gets a mark later. By number, and by what tells them from the next.
-    strangers: HashMap<u32, u64>,
+    strangers: IdMap<u32, u64>,
     /// Without memory, and not dead: seen once, such a process was on its way out, and twice it is one that has none.
-    empty: HashMap<u32, u64>,
+    empty: IdMap<u32, u64>,
     /// Marked and not believed: seen before, they are no news.
-    claimed: HashMap<Life, HashSet<(u32, Option<u64>)>>,
+    claimed: IdMap<Life, HashSet<(u32, Option<u64>)>>,
     /// Somebody new was met in the pass before, and was killed: there may be more behind it.
     restless: bool,
     /// Whom everybody comes from, where the kernel keeps that.
@@ -217,10 +217,10 @@ impl Remembered {
         self.dead.remove(&life);
         self.claimed.remove(&life);
         if self.dead.is_empty() {
-            self.dead = HashMap::new();
+            self.dead = IdMap::default();
         }
         if self.claimed.is_empty() {
-            self.claimed = HashMap::new();
+            self.claimed = IdMap::default();
         }
         // What was learned for several at once is of no use to those who are left.
         if self
@@ -229,8 +229,8 @@ impl Remembered {
             .any(|sought| sought.marks.contains(&life))
         {
             self.sought = Vec::new();
-            self.strangers = HashMap::new();
-            self.empty = HashMap::new();
+            self.strangers = IdMap::default();
+            self.empty = IdMap::default();
         }
     }
 

@@ -3,11 +3,11 @@
 //! There are two ways to find them. Each parent can be asked for its children, which takes several files of `/proc`; or each
 //! process for its parent, which takes one pidfd, and is the quicker way where there are many parents.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use super::kin::is_alive;
 use super::round::Round;
+use crate::machine::IdMap;
 use crate::reactor::shared::Core;
 use crate::sys::Listed;
 
@@ -21,9 +21,9 @@ const COSTS: usize = 6;
 #[derive(Debug, Default)]
 pub(super) struct Offspring<'a> {
     /// Who was named as a child of a member that has outlived the answer.
-    children: HashMap<u32, usize>,
+    children: IdMap<u32, usize>,
     /// Members, dead ones among them, if each process is asked for its parent.
-    parents: HashMap<u32, (usize, &'a Arc<Core>)>,
+    parents: IdMap<u32, (usize, &'a Arc<Core>)>,
 }
 
 impl Round<'_> {
@@ -63,8 +63,8 @@ impl Round<'_> {
 }
 
 impl<'a> Round<'a> {
-    fn all_parents(&self) -> HashMap<u32, (usize, &'a Arc<Core>)> {
-        let mut all = HashMap::new();
+    fn all_parents(&self) -> IdMap<u32, (usize, &'a Arc<Core>)> {
+        let mut all = IdMap::default();
         for (index, prey) in self.scene.prey.iter().enumerate() {
             for parent in &prey.parents {
                 let one = (index, parent);
@@ -78,7 +78,7 @@ impl<'a> Round<'a> {
         all
     }
 
-    fn ask(&mut self, parents: HashMap<u32, (usize, &'a Arc<Core>)>) {
+    fn ask(&mut self, parents: IdMap<u32, (usize, &'a Arc<Core>)>) {
         let mut children = Vec::new();
         for (pid, (index, parent)) in parents {
             children.clear();

@@ -1,6 +1,5 @@
 //! Once over all processes: who is worth a closer look, and what a closer look shows.
 
-use std::collections::{HashMap, HashSet};
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +10,7 @@ use super::lasting::Lasting;
 use super::offspring::Offspring;
 use super::{Memory, Prey, Remembered, Scene, nobody};
 use crate::limit_mark::{self, Pair};
-use crate::machine::{Fate, Passed, Says, Seen, Sighting, Verdict};
+use crate::machine::{Fate, IdMap, IdSet, Passed, Says, Seen, Sighting, Verdict};
 use crate::mark::{self, Mark};
 use crate::reactor::forebears::Descends;
 use crate::reactor::shared::{Core, Shared};
@@ -34,10 +33,10 @@ pub(super) struct Round<'a> {
     pub(super) table: &'a ProcessTable,
     pub(super) own: u32,
     /// Whose mark it is.
-    marks: HashMap<u64, usize>,
+    marks: IdMap<u64, usize>,
     /// Whose group it is, and by which leader.
-    pub(super) groups: HashMap<u32, (usize, &'a Arc<Core>)>,
-    pub(super) known: HashMap<u32, Arc<Core>>,
+    pub(super) groups: IdMap<u32, (usize, &'a Arc<Core>)>,
+    pub(super) known: IdMap<u32, Arc<Core>>,
     /// Where orphans of ours come to, and the groups of those and of this process. Read when they are needed.
     pub(super) kin: Option<Kin>,
     /// How many parents are being met for the sake of their children.
@@ -45,7 +44,7 @@ pub(super) struct Round<'a> {
     pub(super) listed: Vec<Listed>,
     pub(super) lasting: Lasting,
     /// Those of our children that nobody holds, as they were when the list was begun.
-    pub(super) strays: HashSet<u32>,
+    pub(super) strays: IdSet<u32>,
     pub(super) offspring: Offspring<'a>,
     /// Somebody was met of whom nothing can be said yet.
     pub(super) undecided: bool,
@@ -75,9 +74,9 @@ impl<'a> Round<'a> {
         (memory, remembered): (&'a Memory, &'a mut Remembered),
         table: &'a ProcessTable,
     ) -> Self {
-        let mut marks = HashMap::new();
-        let mut groups = HashMap::new();
-        let mut known = HashMap::new();
+        let mut marks = IdMap::default();
+        let mut groups = IdMap::default();
+        let mut known = IdMap::default();
         for (index, prey) in scene.prey.iter().enumerate() {
             for life in &prey.hunt.marks {
                 if let Some(mark) = shared.plan.limit_mark {
@@ -107,7 +106,7 @@ impl<'a> Round<'a> {
             depth: 0,
             listed: Vec::new(),
             lasting: Lasting::default(),
-            strays: HashSet::new(),
+            strays: IdSet::default(),
             offspring: Offspring::default(),
             undecided: false,
             passed: Passed::default(),

@@ -4,18 +4,16 @@
 //! group that is known. One that does not can belong to any session: as long as there are others than those that are
 //! ending it is left alone, and lowers what they can claim. It is ended with the last of them.
 
-use std::collections::HashSet;
-
 use super::Orphanage;
 use super::round::{Hint, Round};
-use crate::machine::Reach;
+use crate::machine::{IdSet, Reach};
 use crate::sys::Pin;
 
 impl Round<'_> {
     /// Those of our children that nobody holds. Empty where orphans do not come to us.
-    pub(super) fn strays(&self) -> HashSet<u32> {
+    pub(super) fn strays(&self) -> IdSet<u32> {
         let Some(orphanage) = &self.scene.orphanage else {
-            return HashSet::new();
+            return IdSet::default();
         };
         let mut children = Vec::new();
         self.table.children(self.own, &mut children);
