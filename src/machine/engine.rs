@@ -368,8 +368,8 @@ impl Machine {
             (Pending::Detach { process, reply }, Outcome::Noted(noted)) => {
                 self.noted_detached(process, reply, noted, now);
             }
-            (Pending::End { session, terms }, Outcome::GateClosed { life, tokens }) => match life {
-                Some(life) => self.begin_end(life, session, tokens, *terms, now),
+            (Pending::End { session, terms }, Outcome::GateClosed(closed)) => match closed {
+                Some(gate) => self.begin_end(gate.life, session, gate.tokens, *terms, now),
                 None => self.reply_empty(session, &terms),
             },
             (Pending::Shutdown { policy, reason }, Outcome::AllGatesClosed(closed)) => {

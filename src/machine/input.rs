@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::gate::Closed;
 use super::hunt::Passed;
 use super::ids::{OpId, ReplyId};
 use super::member::Facts;
@@ -154,12 +155,9 @@ pub(crate) enum Request {
 pub(crate) enum Outcome {
     Looked(Looked),
     Signalled(Result<(), Errno>),
-    /// The number's gate is closed; `life` is `None` where the number does not live.
-    GateClosed {
-        life: Option<Life>,
-        tokens: Vec<ProcessId>,
-    },
-    AllGatesClosed(Vec<super::gate::Closed>),
+    /// The number's gate is closed; `None` where the number does not live.
+    GateClosed(Option<Closed>),
+    AllGatesClosed(Vec<Closed>),
     /// Whether the group of a leader that has exited still has a process in it (zombies count).
     GroupProbed {
         occupied: bool,

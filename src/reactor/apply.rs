@@ -60,15 +60,9 @@ impl Reactor {
                 reason,
             } => {
                 let closed = self.shared.gate.close(session, create, reason);
-                let (life, tokens) = match closed {
-                    Some(closed) => {
-                        // Some of them may be in the mailbox, sent without a wake-up.
-                        self.mail_left |= !closed.tokens.is_empty();
-                        (Some(closed.life), closed.tokens)
-                    }
-                    None => (None, Vec::new()),
-                };
-                Some(Outcome::GateClosed { life, tokens })
+                // Some of them may be in the mailbox, sent without a wake-up.
+                self.mail_left |= closed.as_ref().is_some_and(|gate| !gate.tokens.is_empty());
+                Some(Outcome::GateClosed(closed))
             }
             Action::CloseAllGates { reason } => {
                 let closed = self.shared.gate.close_all(reason);

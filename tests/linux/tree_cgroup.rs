@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use procession::{
-    Capability, Command, Containment, How, Means, Proof, Rung, SessionOptions,
+    Capability, Command, Containment, How, Means, Proof, Registry, Rung, SessionOptions, SessionReport,
     Signal, SpawnOptions, StopPolicy, Strength,
 };
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -338,10 +338,8 @@ fn a_member_that_leaves_a_delegated_cgroup_is_ended_and_nothing_is_proven() {
     close(&registry, 1);
 }
 
-fn an_end_without_a_free_descriptor_is_proven_all_the_same() {
-    let registry = contained();
-    let mut tree = native_tree_of(&registry, 1, as_nobody("daemon", &["stays"]));
-    tree.await_ready();
+/// Ends session 1 while no descriptor is to be had.
+fn end_without_a_descriptor(registry: &Registry) -> SessionReport {
     let before = getrlimit(Resource::Nofile);
     let none = Rlimit {
         current: Some(0),
@@ -350,7 +348,14 @@ fn an_end_without_a_free_descriptor_is_proven_all_the_same() {
     setrlimit(Resource::Nofile, none).expect("a limit may be lowered");
     let report = registry.end_session_with(1, &StopPolicy::immediate());
     setrlimit(Resource::Nofile, before).expect("and raised again");
-    let report = clean(report.works());
+    clean(report.works())
+}
+
+fn an_end_without_a_free_descriptor_is_proven_all_the_same() {
+    let registry = contained();
+    let mut tree = native_tree_of(&registry, 1, as_nobody("daemon", &["stays"]));
+    tree.await_ready();
+    let report = end_without_a_descriptor(&registry);
     tree.assert_gone();
     assert_eq!(report.strength(), &proven(), "\n{report}");
 }
@@ -362,15 +367,7 @@ fn of_who_is_outside_nothing_is_claimed_without_a_free_descriptor() {
     let mut tree = tree(&registry, 1, "leaves_its_cgroup", &[&own.to_string_lossy()]);
     tree.await_ready();
     let outside = Pinned::open(tree.number()).expect("it lives");
-    let before = getrlimit(Resource::Nofile);
-    let none = Rlimit {
-        current: Some(0),
-        maximum: before.maximum,
-    };
-    setrlimit(Resource::Nofile, none).expect("a limit may be lowered");
-    let report = registry.end_session_with(1, &StopPolicy::immediate());
-    setrlimit(Resource::Nofile, before).expect("and raised again");
-    let report = clean(report.works());
+    let report = end_without_a_descriptor(&registry);
     assert!(!outside.is_dead());
     assert_eq!(report.strength(), &Strength::Observed(Means::Leader), "\n{report}");
     assert!(!report.covers_descendants());

@@ -174,9 +174,7 @@ impl ByHand {
                 reason,
             } => {
                 let closed = self.gate.close(session, create, reason);
-                let life = closed.as_ref().map(|closed| closed.life);
-                let tokens = closed.map(|closed| closed.tokens).unwrap_or_default();
-                Some(Outcome::GateClosed { life, tokens })
+                Some(Outcome::GateClosed(closed))
             }
             Action::CloseAllGates { reason } => {
                 Some(Outcome::AllGatesClosed(self.gate.close_all(reason)))

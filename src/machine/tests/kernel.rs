@@ -102,9 +102,7 @@ impl World {
                 reason,
             } => {
                 let closed = self.gate.close(session, create, reason);
-                let life = closed.as_ref().map(|closed| closed.life);
-                let tokens = closed.map(|closed| closed.tokens).unwrap_or_default();
-                return Some(Outcome::GateClosed { life, tokens });
+                return Some(Outcome::GateClosed(closed));
             }
             Action::CloseAllGates { reason } => {
                 return Some(Outcome::AllGatesClosed(self.gate.close_all(reason)));

@@ -138,7 +138,10 @@ fn the_rung_in_force_is_the_last_one_taken_and_before_that_the_first() {
         (1, Rung::Signal(Signal::TERM)),
         (2, Rung::Kill),
     ] {
-        let _ = ladder.take_due(now + after * SECOND);
+        assert!(matches!(
+            ladder.take_due(now + after * SECOND),
+            Due::Take { .. }
+        ));
         assert_eq!(ladder.current(), Some(rung));
         assert_eq!(ladder.current_or_first(), rung);
     }

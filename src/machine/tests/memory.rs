@@ -77,12 +77,7 @@ impl Host {
                     session,
                     create,
                     reason,
-                } => {
-                    let closed = self.gate.close(session, create, reason);
-                    let tokens = closed.iter().flat_map(|gate| gate.tokens.clone()).collect();
-                    let life = closed.map(|gate| gate.life);
-                    Outcome::GateClosed { life, tokens }
-                }
+                } => Outcome::GateClosed(self.gate.close(session, create, reason)),
                 Action::OpenGate { session, life } => {
                     self.gate.reopen(session, life);
                     continue;

@@ -310,7 +310,7 @@ fn done(machine: &Machine, pending: &Pending, outcome: &Outcome) -> Vec<Cell> {
             let stages = machine.lives.values().filter(searched).map(stage);
             stages.map(|stage| Cell::Session(stage, befalls)).collect()
         }
-        (Pending::End { session, .. }, Outcome::GateClosed { .. }) => {
+        (Pending::End { session, .. }, Outcome::GateClosed(_)) => {
             let life = machine.current.get(session);
             let stage = life.map_or(Stage::None, |life| stage_of(machine, *life));
             vec![Cell::Session(stage, Befalls::GateClosed)]

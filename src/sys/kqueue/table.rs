@@ -12,15 +12,13 @@ use super::pin::Pin;
 use super::signal::is_taken;
 use crate::limit_mark::Pair;
 use crate::sys::system;
-use crate::sys::unix::{current_pid, is_starved, to_pid};
+use crate::sys::unix::{self, current_pid, is_starved, to_pid};
 use crate::sys::vocabulary::{
     Condition, Described, Limits, Listed, NamedLeaf, Newest, Offspring, OwnerIdentity, ProcessFacts,
 };
 
 /// What of a command line is kept for a report.
 const REPORTED_LIST: usize = 64 << 10;
-/// Longer than any chain of ancestors; one that seems longer has changed under our eyes.
-const LONGEST_CHAIN: usize = 4096;
 
 /// No limit here is free to hold a mark.
 pub(crate) const LIMIT_OF_MARK: u32 = u32::MAX;
@@ -219,30 +217,17 @@ pub(crate) fn why_alive(pid: u32) -> io::Result<Condition> {
 ///
 /// As [`read_process`], for an ancestor that cannot be asked for its parent: then the answer is not known.
 pub(crate) fn is_ancestor(pid: u32) -> io::Result<bool> {
-    let mut ancestor = current_pid();
-    for _ in 0..LONGEST_CHAIN {
-        if ancestor == pid {
-            return Ok(true);
-        }
-        ancestor = system::describe(to_pid(ancestor)?)?.parent;
-        if ancestor == 0 {
-            return Ok(false);
-        }
-    }
-    Ok(false)
+    unix::is_ancestor(pid, parent_of)
 }
 
 /// This process, its parent, the parent's parent, and so on up to the first, as far as each can be asked for its own.
 pub(crate) fn ancestors() -> Vec<u32> {
-    let parent_of = |pid| Ok::<_, io::Error>(system::describe(to_pid(pid)?)?.parent);
-    let mut all = Vec::new();
-    let mut next = current_pid();
-    while next != 0 && all.len() < LONGEST_CHAIN {
-        all.push(next);
-        // What cannot be asked is gone.
-        next = parent_of(next).unwrap_or(0);
-    }
-    all
+    unix::ancestors(parent_of)
+}
+
+/// The parent of a process, 0 for none.
+fn parent_of(pid: u32) -> io::Result<u32> {
+    Ok(system::describe(to_pid(pid)?)?.parent)
 }
 
 /// Reads who this process is. In a child that was forked without exec it is somebody else.

@@ -20,7 +20,7 @@ use super::info;
 use super::parse::{
     ProcStatus, Stat, invalid, parse_boot_id, parse_list, parse_stat, parse_status,
 };
-use crate::sys::unix::{current_pid, to_pid};
+use crate::sys::unix::{self, current_pid, to_pid};
 use crate::sys::vocabulary::{Condition, Environ, ProcessFacts};
 
 /// Above what the kernel allows for arguments and environment together (6 MiB), so that a list is
@@ -30,8 +30,6 @@ const WHOLE_LIST: u64 = 8 << 20;
 const REPORTED_LIST: u64 = 64 << 10;
 /// Above the size of a `stat` or `status`, of which some lines grow with the machine.
 const WHOLE_RECORD: u64 = 64 << 10;
-/// Longer than any chain of ancestors; one that seems longer has changed under our eyes.
-const LONGEST_CHAIN: usize = 4096;
 
 /// Reads what can be read about a process. It may hang: never on the reactor.
 ///
@@ -120,30 +118,13 @@ fn process_of(thread: u32) -> io::Result<u32> {
 /// As [`read_process`], for an ancestor that cannot be asked for its parent: then the answer is not
 /// known.
 pub(crate) fn is_ancestor(pid: u32) -> io::Result<bool> {
-    let mut ancestor = current_pid();
-    for _ in 0..LONGEST_CHAIN {
-        if ancestor == pid {
-            return Ok(true);
-        }
-        ancestor = parent_of(ancestor)?;
-        if ancestor == 0 {
-            return Ok(false);
-        }
-    }
-    Ok(false)
+    unix::is_ancestor(pid, parent_of)
 }
 
 /// This process, its parent, the parent's parent, and so on up to the first of our pid namespace, as far as each can be asked
 /// for its own.
 pub(crate) fn ancestors() -> Vec<u32> {
-    let mut all = Vec::new();
-    let mut next = current_pid();
-    while next != 0 && all.len() < LONGEST_CHAIN {
-        all.push(next);
-        // What cannot be asked is gone, or hidden on a kernel that has no other way to tell.
-        next = parent_of(next).unwrap_or(0);
-    }
-    all
+    unix::ancestors(parent_of)
 }
 
 /// The parent of a process, 0 for none. Where `/proc` hides other users' processes the pidfd tells

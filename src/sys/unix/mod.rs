@@ -1,5 +1,6 @@
 //! What POSIX has and every back end uses.
 
+mod ancestors;
 mod lifeline;
 mod orphans;
 mod own;
@@ -12,6 +13,7 @@ mod streams;
 pub(super) mod usage;
 mod waiting;
 
+pub(super) use ancestors::{ancestors, is_ancestor};
 pub(crate) use lifeline::{Lifeline, LifelineHolder, lifeline};
 pub(super) use orphans::has_no_child;
 pub(crate) use orphans::{Subreaper, await_child, bury};

@@ -7,6 +7,7 @@ mod poller;
 mod probe;
 mod procfs;
 mod reuse;
+mod sanitized;
 mod signals;
 mod support;
 mod traced;
