@@ -98,7 +98,7 @@ impl LimitMark {
     pub(crate) fn life_of(self, value: u64, last: Life) -> Option<Life> {
         let within = value & ((1 << LIFE_BITS) - 1);
         let epochs = 0..=(last.0 >> LIFE_BITS) + 1;
-        let mut lives = epochs.map(|epoch| Life(epoch << LIFE_BITS | within));
+        let mut lives = epochs.map(|epoch| Life((epoch << LIFE_BITS) | within));
         lives.find(|&life| self.value(life) == value)
     }
 
@@ -125,8 +125,8 @@ impl LimitMark {
         let within = life.0 & ((1 << LIFE_BITS) - 1);
         let registry = mixed(self.registry, life.0 >> LIFE_BITS);
         match self.level {
-            Level::Outermost => OUTER_TAG | (registry >> 26) << LIFE_BITS | within,
-            Level::Within(_) => INNER_TAG | (registry >> 27) << LIFE_BITS | within,
+            Level::Outermost => OUTER_TAG | ((registry >> 26) << LIFE_BITS) | within,
+            Level::Within(_) => INNER_TAG | ((registry >> 27) << LIFE_BITS) | within,
         }
     }
 

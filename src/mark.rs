@@ -210,7 +210,7 @@ pub(crate) fn decode_name(text: &str) -> Option<String> {
     while let Some(byte) = bytes.next() {
         name.push(match byte {
             b'%' => {
-                let byte = upper_digit(bytes.next()?)? << 4 | upper_digit(bytes.next()?)?;
+                let byte = (upper_digit(bytes.next()?)? << 4) | upper_digit(bytes.next()?)?;
                 // A plain character has one spelling, and this is not it.
                 (!is_plain(byte)).then_some(byte)?
             }

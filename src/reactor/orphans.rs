@@ -104,7 +104,7 @@ fn watch(shared: &(Mutex<State>, Condvar), mail: &Mail) {
     }
 }
 
-fn lock<'a>(shared: &'a (Mutex<State>, Condvar)) -> MutexGuard<'a, State> {
+fn lock(shared: &(Mutex<State>, Condvar)) -> MutexGuard<'_, State> {
     // Nothing in a critical section panics.
     shared.0.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -545,7 +545,7 @@ fn encode_asked(signal: Signal, reason: Reason) -> u32 {
         .position(|&known| known == reason)
         .unwrap_or(0);
     // Signals are 1 to 64, reasons 0 to 7.
-    u32::try_from(signal.as_raw()).unwrap_or(0) << 8 | u32::try_from(code).unwrap_or(0)
+    (u32::try_from(signal.as_raw()).unwrap_or(0) << 8) | u32::try_from(code).unwrap_or(0)
 }
 
 fn decode_asked(asked: u32) -> Option<(Signal, Reason)> {

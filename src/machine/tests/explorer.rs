@@ -70,7 +70,7 @@ fn explore(setting: &Setting) -> usize {
         let steps = always
             .iter()
             .map(|&op| (op, used))
-            .chain(once.map(|(n, &op)| (op, used | 1 << n)));
+            .chain(once.map(|(n, &op)| (op, used | (1 << n))));
         for (op, used) in steps {
             // A tracer that never lets go is looked at again for ever.
             if op == Op::Timer && world.elapsed() > LONGEST {

@@ -254,7 +254,7 @@ fn explore(name: &str, first: &[Step], once: &[Step], at_least: usize) {
         let steps = always
             .iter()
             .map(|&step| (step, used))
-            .chain(unused.map(|n| (once[n], used | 1 << n)));
+            .chain(unused.map(|n| (once[n], used | (1 << n))));
         for (step, used) in steps {
             if step == Step::Op(Op::Timer) && world.elapsed() > longest {
                 continue;

@@ -95,7 +95,7 @@ pub(crate) fn own_signals(field: &str) -> u64 {
             "SigIgn" => handler(signal) == libc::SIG_IGN,
             _ => !matches!(handler(signal), libc::SIG_IGN | libc::SIG_DFL),
         })
-        .fold(0, |set, signal| set | 1 << (signal - 1))
+        .fold(0, |set, signal| set | (1 << (signal - 1)))
 }
 
 fn is_blocked(signal: i32) -> bool {
