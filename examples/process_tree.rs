@@ -70,11 +70,12 @@ const CAST: [(&str, &str, usize); 6] = [
 
 fn main() -> Result<ExitCode, Box<dyn Error>> {
     let args: Vec<String> = std::env::args().skip(1).collect();
-    if let [word, socket, role, rest @ ..] = args.as_slice()
-        && word == "role"
-    {
-        play(Path::new(socket), role, rest.first().map(String::as_str))?;
-        return Ok(ExitCode::SUCCESS);
+    match args.as_slice() {
+        [word, socket, role, rest @ ..] if word == "role" => {
+            play(Path::new(socket), role, rest.first().map(String::as_str))?;
+            return Ok(ExitCode::SUCCESS);
+        }
+        _ => {}
     }
     let policy = StopPolicy::new().signal(Signal::TERM, GRACE).kill();
     let size: usize = CAST.iter().map(|(.., count)| count).sum();

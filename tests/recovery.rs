@@ -209,7 +209,7 @@ fn ten_thousand_records_are_recovered_in_less_than_a_second() {
     let intent = written.lines().find(|line| line.contains(" intent "));
     let registry = intent.and_then(registry).expect("it has a process");
     for process in 2..RECORDS {
-        let inode = 1_u64 << 40 | process;
+        let inode = (1_u64 << 40) | process;
         add_line(&mut written, &format!("intent {registry} {process} 1 1"));
         let pid = process % 30_000;
         add_line(
