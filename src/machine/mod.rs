@@ -11,6 +11,7 @@
 //!    that is done on the spot has its outcome handed back by [`Input::Done`] before the next `poll_effect`; one that
 //!    takes time ([`Action::Inspect`]) whenever it is there. An outcome that comes late, twice, or for an effect that
 //!    nobody asked for is ignored.
+//!    What a rung wants of all members comes last of all, and while it [lasts](Machine::is_at_a_crowd) exits may be handed in.
 //! 3. Arm a timer to `next_deadline`, and hand in [`Input::Timer`] when it is due.
 //!
 //! Exits are handed in before requests, and requests before the timer: what has exited within its grace is never
@@ -21,6 +22,7 @@
 //! A *life* is one life of a session number: from its first process to its end. A *member* is a process of a life.
 //! A life whose end left survivors *lingers*: its number may live again, its survivors are still tracked. A *remnant*
 //! is the process group of a leader that has exited. A *token* is a spawn under way.
+//! A *crowd* is what is wanted of all members of a session at once.
 //! A *pass* looks for descendants among all processes; a *hunt* is what it looks for on behalf of one life.
 
 mod action;
