@@ -278,9 +278,11 @@ impl Command {
     ///
     /// # Caveats
     ///
-    /// The kernel sends it at the end of the *thread* that launched. So these launches are done by threads of the registry,
-    /// which live as long as it does, and the child has inherited what is a thread's own (processors, scheduling,
-    /// capabilities, `nice`) from one of those. With [`OnDrop::Detach`](crate::OnDrop::Detach) the threads stay behind.
+    /// The kernel sends it at the end of the *thread* that launched. So launches from any other than the program's first
+    /// thread are done by threads of the registry, which live as long as it does, and the child has inherited what is a
+    /// thread's own (processors, scheduling, capabilities, `nice`) from one of those. With
+    /// [`OnDrop::Detach`](crate::OnDrop::Detach) the threads stay behind. A program whose first thread leaves before the
+    /// others (`pthread_exit` in a C program's `main`) launches from another one.
     ///
     /// It is not inherited by what the child starts, and a set-uid program loses it.
     pub fn parent_death_signal(&mut self, signal: Signal) -> &mut Self {

@@ -77,14 +77,14 @@ impl sealed::Sealed for Command {
     }
 }
 
-/// The parent-death signal is bound to the thread that launches, which has to be one that stays.
+/// The parent-death signal is bound to the thread that launches, which has to be one that stays: the first, or one of ours.
 fn carry_out(
     orders: Orders,
     unborn: &Arc<Unborn>,
     setup: &Setup<'_>,
 ) -> Result<Result<Pin, Fault>, Failure> {
     let facilities = setup.facilities;
-    if orders.parent_death_signal.is_none() {
+    if orders.parent_death_signal.is_none() || sys::is_first_thread() {
         return Ok(sys::launch(&orders, unborn, &facilities));
     }
     let unborn = Arc::clone(unborn);

@@ -13,7 +13,7 @@
 //! | field | what | written as |
 //! | --- | --- | --- |
 //! | `CHECKSUM` | CRC-32 of what stands between it and the end of the line | 8 hexadecimal digits |
-//! | `BOOT`, `REGISTRY`, `NAME` | as in the variable of the [mark](crate::mark) | as there |
+//! | `BOOT`, `REGISTRY`, `NAME` | as in the variable of the [`crate::mark`] | as there |
 //! | `LEVEL` | how the registry marked in a limit: not at all, as the outermost, inside this hard limit | `-`, `0`, decimal |
 //! | all others | | decimal |
 //!

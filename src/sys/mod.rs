@@ -136,8 +136,8 @@ pub(crate) use orders::{ChildMask, Fault, Grouping, Limit, Orders, Passed, Step}
 pub(crate) use platform::{
     ANCESTRY, Cgroups, Facilities, LIMIT_OF_MARK, Leaf, Pin, Poller, ProcessTable, Revocation,
     Unborn, Waker, Watch, adopter_of_orphans, adopts_orphans, ancestors, command_line, is_ancestor,
-    is_childless, is_gone, kill_tree, launch, mark_limit, own_identity, own_limit, probe,
-    random_u64, read_process, send_signal, signal_mask, sleep_on_alone, start_of, ticks_in,
+    is_childless, is_first_thread, is_gone, kill_tree, launch, mark_limit, own_identity, own_limit,
+    probe, random_u64, read_process, send_signal, signal_mask, sleep_on_alone, start_of, ticks_in,
     ticks_since_boot, why_alive,
 };
 pub(crate) use unix::{

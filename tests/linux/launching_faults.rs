@@ -199,14 +199,6 @@ fn arguments_of_any_kind_and_length_arrive_or_are_an_error() {
 
 // ---- what is refused at the worst moment
 
-/// Launches with all streams piped: it fails and leaves nothing, or works.
-#[track_caller]
-fn fails_cleanly_or_works(registry: &Registry, command: &mut Command) -> Option<procession::Error> {
-    let before = descriptors();
-    let launched = registry.spawn(1, with_pipes(command));
-    looked_after(registry, launched, &before)
-}
-
 fn with_pipes(command: &mut Command) -> &mut Command {
     command
         .stdin(Stdio::piped())
@@ -241,10 +233,16 @@ fn looked_after(
 
 fn no_descriptor_at_any_step_leaves_nothing() {
     let registry = registry();
+    let launch = |command: &mut Command| {
+        let launch = || registry.spawn(1, with_pipes(command));
+        thread::scope(|scope| scope.spawn(launch).join().expect("no panic"))
+    };
     // The launch thread first: it keeps what it has for itself.
     let mut with_thread = program();
     with_thread.parent_death_signal(Signal::KILL);
-    assert!(fails_cleanly_or_works(&registry, &mut with_thread).is_none());
+    let before = descriptors();
+    let launched = launch(&mut with_thread);
+    assert!(looked_after(&registry, launched, &before).is_none());
     let (mut failed, mut worked) = (0, 0);
     for free in 0..12 {
         let lowest = File::open("/dev/null").expect("there is one").as_raw_fd();
@@ -258,7 +256,7 @@ fn no_descriptor_at_any_step_leaves_nothing() {
             // Of the child's own there are enough.
             command.rlimit(Resource::Descriptors, Some(100), Some(100));
             setrlimit(Limited::Nofile, few).expect("it is lower");
-            let error = registry.spawn(1, with_pipes(command));
+            let error = launch(command);
             setrlimit(Limited::Nofile, before).expect("it is what it was");
             match error {
                 Ok(child) => {

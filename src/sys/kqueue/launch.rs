@@ -326,6 +326,11 @@ fn all_that_can_be_ignored() -> libc::sigset_t {
     set
 }
 
+/// What a parent-death signal would be bound to: launches with one are refused here.
+pub(crate) const fn is_first_thread() -> bool {
+    false
+}
+
 /// The signals that this thread blocks, up to the 64th.
 pub(crate) fn signal_mask() -> u64 {
     let mut now = empty_set();

@@ -82,7 +82,7 @@ pub(crate) mod simulated;
 pub(crate) use ancestry::{ANCESTRY, kill_tree};
 pub(crate) use cgroup::{Cgroups, Leaf};
 pub(crate) use facilities::{Facilities, probe};
-pub(crate) use launch::{Unborn, launch, signal_mask};
+pub(crate) use launch::{Unborn, is_first_thread, launch, signal_mask};
 pub(super) use orphans::{EVERY_CHILD, adopts_orphans_by_wish, ask_for_orphans, give_up_orphans};
 pub(crate) use orphans::{adopter_of_orphans, is_childless};
 pub(crate) use pin::{Pin, is_gone, sleep_on_alone};

@@ -52,7 +52,7 @@ pub(crate) use ancestry::{ANCESTRY, kill_tree};
 pub(crate) use cgroup::{Cgroups, Leaf};
 pub(crate) use facilities::Facilities;
 pub(crate) use foster::adopter_of_orphans;
-pub(crate) use launch::{Unborn, launch, signal_mask};
+pub(crate) use launch::{Unborn, is_first_thread, launch, signal_mask};
 pub(crate) use orphans::is_childless;
 pub(super) use orphans::{EVERY_CHILD, adopts_orphans_by_wish, ask_for_orphans, give_up_orphans};
 pub(crate) use owner::own_identity;

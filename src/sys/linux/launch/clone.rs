@@ -144,6 +144,12 @@ fn set_mask(mask: u64) -> io::Result<u64> {
     }
 }
 
+/// Whether this is the thread that the program began with: what comes at its end comes at the program's, unless that thread
+/// leaves before the others, as a C program's can (`pthread_exit(3)`).
+pub(crate) fn is_first_thread() -> bool {
+    rustix::thread::gettid() == rustix::process::getpid()
+}
+
 /// The signals that this thread blocks.
 pub(crate) fn signal_mask() -> u64 {
     let mut now = 0_u64;

@@ -35,5 +35,5 @@ mod script;
 mod unborn;
 
 pub(super) use clone::AllBlocked;
-pub(crate) use clone::{launch, signal_mask};
+pub(crate) use clone::{is_first_thread, launch, signal_mask};
 pub(crate) use unborn::Unborn;
