@@ -55,6 +55,8 @@ pub(crate) struct Machine {
     effects: VecDeque<Effect>,
     /// What a rung wants of all members of a session, which takes its time: [`Input::Ready`] may be handed in between.
     crowd: VecDeque<Effect>,
+    /// How many in it may be in a group that is signalled as well.
+    in_groups: usize,
     /// What is wanted goes there.
     pub(super) for_the_crowd: bool,
     /// Who has exited, or was let go of, since something was wanted of the crowd.
@@ -125,6 +127,12 @@ pub(crate) enum Pending {
     },
 }
 
+/// Whether it is for somebody who may be in a group that is signalled as well.
+fn is_for_one_of_a_group(action: &Action) -> bool {
+    let one_of_a_group = |target: &Target| matches!(target, Target::Process | Target::Reached);
+    matches!(action, Action::Signal { target, .. } if one_of_a_group(target))
+}
+
 /// What is left of a process that has exited.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Left {
@@ -165,6 +173,7 @@ impl Machine {
             leaves_strays: false,
             effects: VecDeque::new(),
             crowd: VecDeque::new(),
+            in_groups: 0,
             for_the_crowd: false,
             left_the_crowd: IdMap::default(),
             pending: VecDeque::new(),
@@ -205,15 +214,17 @@ impl Machine {
         effect
     }
 
-    /// Whether [`Input::Ready`] may be handed in now, before the effects that are left.
+    /// Whether [`Input::Ready`] may be handed in now, before the effects that are left. Not before it is noted of everybody
+    /// in a group that was signalled what was asked: who has died of that is told with it.
     pub(crate) fn is_at_a_crowd(&self) -> bool {
-        self.effects.is_empty() && !self.crowd.is_empty()
+        self.effects.is_empty() && !self.crowd.is_empty() && self.in_groups == 0
     }
 
     /// Nothing is wanted any more of whoever has exited since; but what it has left in its group is signalled.
     fn next_of_the_crowd(&mut self) -> Option<Effect> {
         loop {
             let mut effect = self.crowd.pop_front()?;
+            self.in_groups -= usize::from(is_for_one_of_a_group(&effect.action));
             let lives = |process: ProcessId| self.members.contains_key(&process);
             let left = |process| self.left_the_crowd.get(&process).copied();
             let still = match &mut effect.action {
@@ -400,6 +411,7 @@ impl Machine {
             self.left_the_crowd.insert(*process, Left::Nothing);
         }
         let queue = if self.for_the_crowd {
+            self.in_groups += usize::from(is_for_one_of_a_group(&action));
             &mut self.crowd
         } else {
             &mut self.effects

@@ -204,21 +204,14 @@ fn a_stop_ends_the_group_with_its_leader() {
     assert!(report.exit().is_some());
 }
 
-/// All are to be killed; when the first one has been, two have exited. Nothing is sent to those, but to what the leader
-/// among them has left in its group.
+/// All are to be killed; when the first one has been, another has exited. Nothing is sent to that, but to what it has left in
+/// its group.
 #[test]
 fn who_exits_while_many_are_signalled_is_left_alone_and_its_group_is_not() {
     for reap in [true, false] {
         let mut hand = ByHand::with(|settings| settings.group_after_reap = reap);
-        let alone = Facts {
-            leads_group: false,
-            ..child()
-        };
-        let first = hand.born(ONE, child());
-        let leader = hand.born(ONE, child());
-        let other = hand.born(ONE, alone);
-        let last = hand.born(ONE, child());
-        hand.exit_at_a_crowd = vec![leader, other];
+        let [first, leader, last] = [(); 3].map(|()| hand.born(ONE, child()));
+        hand.exit_at_a_crowd = vec![leader];
         let reply = hand.end(ONE, policy(0));
         let sent: Vec<_> = hand
             .asked
@@ -230,7 +223,7 @@ fn who_exits_while_many_are_signalled_is_left_alone_and_its_group_is_not() {
         assert_eq!(sent, [group(first), left, group(last)]);
         let killed =
             |process| hand.heard(process, |kind| matches!(kind, EventKind::Signalled { .. }));
-        assert_eq!([first, leader, other, last].map(killed), [1, 0, 0, 1]);
+        assert_eq!([first, leader, last].map(killed), [1, 0, 1]);
         // It is told before the last one is signalled.
         let at = |is_it: &dyn Fn(&Action) -> bool| {
             hand.asked.iter().position(|(_, action)| is_it(action))
@@ -245,6 +238,40 @@ fn who_exits_while_many_are_signalled_is_left_alone_and_its_group_is_not() {
         hand.exit(last);
         assert!(hand.report(reply).is_clean());
     }
+}
+
+/// Two are in the group of the first, and die of what is sent to that. They are noted before they are told.
+#[test]
+fn who_is_in_a_group_that_was_signalled_is_not_told_before_that_is_noted() {
+    let mut hand = ByHand::new();
+    let first = hand.born(ONE, child());
+    let life = (ONE, hand.life(ONE));
+    let beside = Facts {
+        in_a_members_group: true,
+        ..stranger(Origin::Found)
+    };
+    let others = [(); 2].map(|()| hand.found(life, beside.clone()));
+    let last = hand.born(ONE, child());
+    hand.exit_at_a_crowd = others.to_vec();
+    let reply = hand.end(ONE, policy(0));
+    let sent: Vec<_> = hand
+        .asked
+        .iter()
+        .filter_map(|(_, action)| sent(action))
+        .collect();
+    let [one, other] = others;
+    let kill = |process, target| (process, target, Signal::KILL);
+    let expected = [
+        kill(first, Target::Group),
+        kill(one, Target::Process),
+        kill(other, Target::Process),
+        kill(last, Target::Group),
+    ];
+    assert_eq!(sent, expected);
+    assert!(others.iter().all(|&process| exited(&hand, process)));
+    hand.exit(first);
+    hand.exit(last);
+    assert!(hand.report(reply).is_clean());
 }
 
 #[test]
