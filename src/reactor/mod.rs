@@ -12,7 +12,8 @@
 //!    seen before that request is handled.
 //! 3. Hand in exits, then requests, then the timer.
 //!
-//! Of a single exit everybody is told first; then it rests, at most 1 ms, and takes the zombie away after that. While many
+//! Of a single exit everybody is told first; then, if anybody was, it rests, at most 1 ms, and takes the zombie away after
+//! that. While many
 //! are signalled it looks for exits now and then.
 //!
 //! # When it is gone

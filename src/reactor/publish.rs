@@ -98,11 +98,20 @@ impl Publisher {
         self.subscribers.len() < before
     }
 
+    /// Whether somebody wants to hear of exits.
+    pub(super) fn wants_exits(&self) -> bool {
+        self.wants(EventMask::EXITED)
+    }
+
     /// Whether somebody wants to hear of births when they happen.
     pub(super) fn wants_births(&self) -> bool {
+        self.wants(EventMask::STARTED)
+    }
+
+    fn wants(&self, kind: EventMask) -> bool {
         self.subscribers
             .iter()
-            .any(|subscriber| subscriber.mask.contains(EventMask::STARTED))
+            .any(|subscriber| subscriber.mask.contains(kind))
     }
 }
 

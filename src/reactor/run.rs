@@ -261,9 +261,10 @@ impl Reactor {
 
     /// Sleeps a moment before what nobody waits for, so that whoever has been told an exit goes on at once: a thread that
     /// was woken stands behind the one that woke it, until that sleeps or another processor has been interrupted for it.
-    /// Whatever comes ends the rest. Of several exits the next one is not put off.
+    /// Whatever comes ends the rest. Of several exits the next one is not put off; nothing is where nobody listens, since who
+    /// waits for a process is woken by the kernel.
     pub(super) fn rest(&mut self) {
-        if self.at_leisure && self.ready.is_empty() {
+        if self.at_leisure && self.ready.is_empty() && self.publisher.wants_exits() {
             // No error is known; the next wait would have it too.
             drop(self.poller.rest(REST, &mut self.ready));
         }
