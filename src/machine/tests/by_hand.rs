@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use super::super::{
-    Action, Answer, Born, Errno, Facts, Fate, Gate, Hunt, Input, Looked, Machine, OpId, Opened,
-    Outcome, Passed, Reach, Relation, ReplyId, Request, Seen, Settings, Target, Whom,
+    Action, Answer, Begun, Born, Errno, Facts, Fate, Gate, Hunt, Input, Looked, Machine, OpId,
+    Opened, Outcome, Passed, Reach, Relation, ReplyId, Request, Seen, Settings, Target, Whom,
 };
 use super::world::policy;
 use crate::containment::Containment;
@@ -231,6 +231,25 @@ impl ByHand {
             lifetime: None,
             usage,
         })
+    }
+
+    /// A spawn fails after its program had begun.
+    pub(super) fn aborts_begun(&mut self, session: SessionId, leads_group: bool) {
+        let token = self.gate.reserve(session, None).expect("it may be started");
+        self.gate.abort_begun(session, token.process);
+        let facts = Facts {
+            leads_group,
+            ..child()
+        };
+        self.input(Input::Aborted {
+            process: token.process,
+            life: token.life,
+            begun: Some(Begun {
+                session,
+                facts: Arc::new(facts),
+                since: None,
+            }),
+        });
     }
 
     pub(super) fn exit(&mut self, process: ProcessId) {

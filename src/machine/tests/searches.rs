@@ -542,6 +542,20 @@ fn only_sessions_that_live_and_have_somebody_are_others() {
         hand.until(ms(1_000));
         assert!(hand.machine.members.contains_key(&survivor));
     }));
+    // One whose descendants are nobody's business may have left some, also where its spawn failed.
+    for leads_group in [true, false] {
+        let began = |hand: &mut ByHand| hand.aborts_begun(TWO, leads_group);
+        let is_alone = sees(&|hand| {
+            began(hand);
+            began(hand);
+        });
+        assert_eq!(is_alone, leads_group);
+        let is_alone = sees(&|hand| {
+            hand.aborts_begun(TWO, false);
+            began(hand);
+        });
+        assert!(!is_alone, "once is enough");
+    }
 }
 
 #[test]
