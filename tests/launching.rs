@@ -40,8 +40,6 @@ fn main() -> ExitCode {
                 .needs_launches_by_clone()
                 .needs_root(),
             test!(the_parents_death_is_the_childs).needs_launches_by_clone(),
-            test!(from_the_first_thread_a_launch_with_a_death_signal_goes_through_no_other)
-                .needs_launches_by_clone(),
             test!(the_end_of_the_calling_thread_is_not_the_parents_death).needs_launches_by_clone(),
             test!(pipes_end_where_std_ends_them),
             test!(the_mark_is_there_and_nests),
@@ -510,19 +508,6 @@ fn the_parents_death_is_the_childs() {
     child.assert_dies();
 }
 
-/// The first thread ends with the program: no other one is needed.
-fn from_the_first_thread_a_launch_with_a_death_signal_goes_through_no_other() {
-    let registry = registry();
-    let mut command = native("until-eof");
-    command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let child = registry
-        .spawn(1, command.parent_death_signal(Signal::KILL))
-        .works();
-    Lines::new(child.take_stdout().expect("its output is a pipe")).expect("ready");
-    assert_eq!(support::threads().len(), 2, "the test, the reactor");
-    close(&registry, 1);
-}
-
 fn the_end_of_the_calling_thread_is_not_the_parents_death() {
     let registry = registry();
     let spawn = || {
@@ -536,9 +521,12 @@ fn the_end_of_the_calling_thread_is_not_the_parents_death() {
         Lines::new(child.take_stdout().expect("its output is a pipe")).expect("ready");
         child
     };
-    let children: Vec<_> = (0..4)
-        .map(|_| thread::scope(|scope| scope.spawn(spawn).join().expect("no panic")))
-        .collect();
+    let mut children = vec![spawn()];
+    // The first thread ends with the program: it needs no other.
+    assert_eq!(support::threads().len(), 2, "the test, the reactor");
+    children.extend(
+        (0..4).map(|_| thread::scope(|scope| scope.spawn(spawn).join().expect("no panic"))),
+    );
     for child in &children {
         drop(child.take_stdin());
         assert_eq!(child.wait().works().code(), Some(5));

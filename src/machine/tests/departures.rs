@@ -204,6 +204,12 @@ fn a_stop_ends_the_group_with_its_leader() {
     assert!(report.exit().is_some());
 }
 
+/// Every signal, in its order.
+fn all_sent(hand: &ByHand) -> Vec<(ProcessId, Target, Signal)> {
+    let sent = |(_, action): &(Duration, Action)| sent(action);
+    hand.asked.iter().filter_map(sent).collect()
+}
+
 /// All are to be killed; when the first one has been, another has exited. Nothing is sent to that, but to what it has left in
 /// its group.
 #[test]
@@ -213,14 +219,9 @@ fn who_exits_while_many_are_signalled_is_left_alone_and_its_group_is_not() {
         let [first, leader, last] = [(); 3].map(|()| hand.born(ONE, child()));
         hand.exit_at_a_crowd = vec![leader];
         let reply = hand.end(ONE, policy(0));
-        let sent: Vec<_> = hand
-            .asked
-            .iter()
-            .filter_map(|(_, action)| sent(action))
-            .collect();
         let group = |process| (process, Target::Group, Signal::KILL);
         let left = (leader, Target::Remnant { reaped: reap }, Signal::KILL);
-        assert_eq!(sent, [group(first), left, group(last)]);
+        assert_eq!(all_sent(&hand), [group(first), left, group(last)]);
         let killed =
             |process| hand.heard(process, |kind| matches!(kind, EventKind::Signalled { .. }));
         assert_eq!([first, leader, last].map(killed), [1, 0, 1]);
@@ -254,11 +255,6 @@ fn who_is_in_a_group_that_was_signalled_is_not_told_before_that_is_noted() {
     let last = hand.born(ONE, child());
     hand.exit_at_a_crowd = others.to_vec();
     let reply = hand.end(ONE, policy(0));
-    let sent: Vec<_> = hand
-        .asked
-        .iter()
-        .filter_map(|(_, action)| sent(action))
-        .collect();
     let [one, other] = others;
     let kill = |process, target| (process, target, Signal::KILL);
     let expected = [
@@ -267,7 +263,7 @@ fn who_is_in_a_group_that_was_signalled_is_not_told_before_that_is_noted() {
         kill(other, Target::Process),
         kill(last, Target::Group),
     ];
-    assert_eq!(sent, expected);
+    assert_eq!(all_sent(&hand), expected);
     assert!(others.iter().all(|&process| exited(&hand, process)));
     hand.exit(first);
     hand.exit(last);
