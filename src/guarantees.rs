@@ -38,6 +38,9 @@
 //! * `tests/tree_daemons.rs`: `nginx_is_ended_with_its_session`, `redis_is_ended_with_its_session`
 //! * `tests/tree_comets.rs`: `comets_are_dead_after_a_clean_report`,
 //!   `a_machine_on_which_processes_come_and_go_all_the_time_is_no_excuse`
+//! * `tests/tree_dying.rs`: `who_exits_slowly_is_not_called_gone_before_it_is_dead`,
+//!   `whose_parent_exits_slowly_is_ended_and_not_taken_for_a_stranger`,
+//!   `a_daemon_without_its_first_thread_is_ended_with_its_session`
 //! * `tests/linux/tree_cgroup.rs`: `who_cannot_leave_is_proven_to_be_gone`,
 //!   `who_could_leave_is_only_observed_to_be_gone`,
 //!   `a_member_that_leaves_a_delegated_cgroup_is_ended_and_nothing_is_proven`

@@ -53,6 +53,7 @@ fn hunt_comets(registry: &Registry) {
             .end_session_with(1, &StopPolicy::immediate())
             .works();
         if report.is_clean() {
+            assert!(report.claims().is_empty(), "\n{report}");
             tree.assert_gone();
             ended += 1;
         } else {

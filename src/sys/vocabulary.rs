@@ -307,8 +307,10 @@ pub(crate) struct Described {
     pub(crate) session: u32,
     pub(crate) parentage: Parentage,
     pub(crate) is_kernel_thread: bool,
+    /// Its first thread runs nothing any more. If that was the last one it may hold what it had open, and have no memory.
+    pub(crate) is_exiting: bool,
     pub(crate) start_ticks: u64,
-    /// Its first thread has ended; others may go on.
+    /// All of its threads have ended.
     pub(crate) is_zombie: bool,
     /// Its effective user; that of the super-user also for one whose files are not for others.
     pub(crate) user: u32,

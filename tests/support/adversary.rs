@@ -110,8 +110,8 @@ pub(crate) fn fork_bomb() {
     linger();
 }
 
-/// A daemon as in the books: two forks, a session of its own. Says its pid, and that the way to it is gone.
-pub(crate) fn daemon() {
+/// As in the books: two forks, a session of its own.
+fn daemonise() {
     if fork() == Side::Parent {
         // Its zombie is for whoever waits for us.
         linger_or_leave();
@@ -120,6 +120,11 @@ pub(crate) fn daemon() {
     if fork() == Side::Parent {
         leave(0);
     }
+}
+
+/// A daemon. Says its pid, and that the way to it is gone.
+pub(crate) fn daemon() {
+    daemonise();
     say("ready");
     say(std::process::id());
     linger();
@@ -127,16 +132,66 @@ pub(crate) fn daemon() {
 
 /// The same, and of all that could tell where it comes from only the limit is left.
 pub(crate) fn thorough_daemon() {
-    if fork() == Side::Parent {
-        linger_or_leave();
-    }
-    new_session();
-    if fork() == Side::Parent {
-        leave(0);
-    }
+    daemonise();
     say("ready");
     say(std::process::id());
     forget_everything();
+}
+
+/// So much memory takes the kernel a while to take away, in which its owner has none any more and is not dead yet.
+const LARGE: usize = 512 << 20;
+
+/// A daemon that takes its time to exit. It says when it has what that takes.
+pub(crate) fn large_daemon() {
+    daemonise();
+    grow_large();
+    say("ready");
+    say(std::process::id());
+    linger();
+}
+
+/// The same with a child of its own, which has not much.
+pub(crate) fn large_parent() {
+    daemonise();
+    grow_large();
+    let parent = std::process::id();
+    if fork() == Side::Child {
+        new_session();
+        say("ready");
+        say(std::process::id());
+        say(parent);
+    }
+    linger();
+}
+
+fn grow_large() {
+    let (flags, protection) = (
+        libc::MAP_PRIVATE | libc::MAP_ANON,
+        libc::PROT_READ | libc::PROT_WRITE,
+    );
+    // SAFETY: a new mapping, which is nobody else's memory.
+    let memory = unsafe { libc::mmap(std::ptr::null_mut(), LARGE, protection, flags, -1, 0) };
+    assert_ne!(memory, libc::MAP_FAILED, "there is memory");
+    // In small pages, of which there are many, and for no child.
+    #[cfg(target_os = "linux")]
+    for advice in [libc::MADV_NOHUGEPAGE, libc::MADV_DONTFORK] {
+        // SAFETY: all of it is mapped, and it is this process's alone.
+        unsafe { libc::madvise(memory, LARGE, advice) };
+    }
+    // SAFETY: all of it is mapped, and not read by anybody.
+    unsafe { memory.cast::<u8>().write_bytes(1, LARGE) };
+}
+
+/// A daemon whose first thread ends before the other.
+pub(crate) fn headless_daemon() {
+    daemonise();
+    let pid = std::process::id();
+    std::thread::spawn(move || {
+        say("ready");
+        say(pid);
+        linger();
+    });
+    platform::end_this_thread();
 }
 
 /// A comet that has taken its mark away, and whose generations know nothing of each other.

@@ -116,6 +116,7 @@ impl Round<'_> {
             session: 0,
             parentage: Parentage::Untold,
             is_kernel_thread: false,
+            is_exiting: false,
             start_ticks: sys::ticks_since_boot(),
             is_zombie: false,
             user,

@@ -54,7 +54,7 @@ impl Round<'_> {
             }
         }
         // Last of all: by now they may have died.
-        met |= self.visit_acquainted(&acquainted, births);
+        met |= self.visit_acquainted(&acquainted);
         self.shared.keep_lasting(std::mem::take(&mut self.lasting));
         self.listed = listed;
         // What forks all the time has taken numbers meanwhile.
@@ -84,20 +84,15 @@ impl Round<'_> {
     }
 
     /// Looks at those whose numbers are those of somebody who is held. Says whether somebody new was met.
-    fn visit_acquainted(&mut self, listed: &[Listed], births: Option<u64>) -> bool {
+    fn visit_acquainted(&mut self, listed: &[Listed]) -> bool {
         let mut met = false;
-        let mut nobody_born = None;
         for &entry in listed {
             let Some(core) = self.known.get(&entry.pid).map(Arc::clone) else {
                 continue;
             };
             let prey = self.prey_of(Descends::From(core.life));
-            if prey.is_some_and(|prey| self.greet(&core, prey)) {
-                continue;
-            }
-            // It was reaped, and nobody can have its number yet if nobody was born.
-            let still = || self.was_nobody_born_since(births);
-            if !*nobody_born.get_or_insert_with(still) {
+            if !prey.is_some_and(|prey| self.greet(&core, prey)) {
+                // It was reaped: the number may be another's.
                 met |= self.visit(entry);
             }
         }

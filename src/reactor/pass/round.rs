@@ -242,15 +242,16 @@ impl<'a> Round<'a> {
             }
             return Named::Nobody;
         }
-        // One that exits has no memory, and so no environment, a moment before it is seen to be dead.
-        if !found.is_kernel_thread
-            && !self.has_command_line(pid)
-            && self.remembered.is_news(&listed)
-        {
-            self.passed.calm = false;
-            self.undecided = true;
-            self.suspect(found.parent);
-            return Named::NotYet;
+        // One that exits has no memory, and so no environment, before it is seen to be dead. It takes its time where there was
+        // much, and may hold what it had open until then.
+        if !found.is_kernel_thread && !self.has_memory(pid) {
+            let is_exiting = self.table.outline(pid).map_or(true, |now| now.is_exiting);
+            if self.remembered.is_news(&listed) || is_exiting {
+                self.passed.calm = false;
+                self.undecided = true;
+                self.suspect(found.parent);
+                return Named::NotYet;
+            }
         }
         // Of a host that died a moment ago there may be one on its way to its exec, which has no variable yet.
         let age = sys::ticks_since_boot().saturating_sub(found.start_ticks);
@@ -262,11 +263,11 @@ impl<'a> Round<'a> {
         }
     }
 
-    /// Whether it has memory, and something in it. Of whom reading hangs has.
-    fn has_command_line(&self, pid: u32) -> bool {
+    /// Of whom reading hangs has.
+    fn has_memory(&self, pid: u32) -> bool {
         let memory = self.memory;
-        let read = || self.table.command_line(pid);
-        memory.is_hanging(pid) || !memory.while_reading(pid, read).is_empty()
+        let read = || self.table.has_memory(pid);
+        memory.is_hanging(pid) || memory.while_reading(pid, read)
     }
 
     /// A young orphan is dead, and cannot tell any more whose it was: whoever could have left it may have left another one.

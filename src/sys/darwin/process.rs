@@ -23,8 +23,9 @@ const STOPPED: u32 = 4;
 const ZOMBIE: u32 = 5;
 /// The first process.
 const LAUNCHD: u32 = 1;
-/// `PROC_FLAG_TRACED`.
+/// `PROC_FLAG_TRACED` and `PROC_FLAG_INEXIT`.
 const TRACED: u32 = 2;
+const EXITING: u32 = 4;
 
 /// `kern.argmax`, which is a constant of the kernel: no process has more.
 const ALL_STRINGS: usize = 1 << 20;
@@ -50,6 +51,7 @@ pub(in crate::sys) fn describe(pid: Pid) -> io::Result<Described> {
         parentage: parentage(pid, &found),
         // The kernel's own threads are those of process 0, which is never listed.
         is_kernel_thread: false,
+        is_exiting: found.pbsi_flags & EXITING != 0,
         start_ticks: start(pid).unwrap_or(u64::MAX),
         is_zombie: found.pbsi_status == ZOMBIE,
         user: found.pbsi_uid,

@@ -38,6 +38,8 @@ const SLEEPS: std::ffi::c_char = libc::SSLEEP;
 /// `P_KPROC` and `P_SYSTEM`: it has no program.
 const OF_THE_KERNEL: std::ffi::c_long = (libc::P_KPROC | libc::P_SYSTEM) as std::ffi::c_long;
 
+const EXITING: std::ffi::c_long = libc::P_WEXIT as std::ffi::c_long;
+
 /// Where a process comes from.
 ///
 /// # Errors
@@ -52,6 +54,7 @@ pub(in crate::sys) fn describe(pid: Pid) -> io::Result<Described> {
         // Who traces it is not its parent here; and who has forked it is not kept.
         parentage: Parentage::Untold,
         is_kernel_thread: found.ki_flag & OF_THE_KERNEL != 0,
+        is_exiting: found.ki_flag & EXITING != 0,
         start_ticks,
         is_zombie: is_dead(&found),
         user: found.ki_uid,

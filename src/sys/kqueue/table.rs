@@ -148,6 +148,11 @@ impl ProcessTable {
         command_line(pid).unwrap_or_default()
     }
 
+    /// Whether it has memory, as each program has until it exits; not of what is not ours to read.
+    pub(crate) fn has_memory(&self, pid: u32) -> bool {
+        !self.command_line(pid).is_empty()
+    }
+
     /// The value of a variable as it was when the program began; `None` if it is not set, or not ours to read.
     ///
     /// # Errors

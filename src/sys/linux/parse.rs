@@ -15,11 +15,15 @@ pub(super) struct Stat {
     /// 0 if it lies outside of our pid namespace.
     pub(super) session: u32,
     pub(super) is_kernel_thread: bool,
+    pub(super) is_exiting: bool,
+    /// How many threads there are; 1 of a zombie.
+    pub(super) threads: u64,
     pub(super) start_ticks: u64,
 }
 
-/// `PF_KTHREAD` among the flags in `/proc/PID/stat`.
+/// `PF_KTHREAD` and `PF_EXITING` among the flags in `/proc/PID/stat`, which are those of the first thread.
 const KERNEL_THREAD: u64 = 0x0020_0000;
+const EXITING: u64 = 0x0000_0004;
 
 /// What `/proc/PID/status` says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -47,13 +51,16 @@ pub(super) fn parse_stat(stat: &[u8]) -> Option<Stat> {
     let group: i32 = fields.next()?.parse().ok()?;
     let session: i32 = fields.next()?.parse().ok()?;
     let flags: u64 = fields.nth(9 - 7)?.parse().ok()?;
-    let start_ticks = fields.nth(22 - 10)?.parse().ok()?;
+    let threads = fields.nth(20 - 10)?.parse().ok()?;
+    let start_ticks = fields.nth(22 - 21)?.parse().ok()?;
     Some(Stat {
         state,
         parent,
         group: group.try_into().unwrap_or(0),
         session: session.try_into().unwrap_or(0),
         is_kernel_thread: flags & KERNEL_THREAD != 0,
+        is_exiting: flags & EXITING != 0,
+        threads,
         start_ticks,
     })
 }
@@ -237,6 +244,8 @@ mod tests {
         group: 4321,
         session: 4321,
         is_kernel_thread: false,
+        is_exiting: false,
+        threads: 1,
         start_ticks: 987_654,
     };
 
@@ -317,6 +326,13 @@ mod tests {
         let thread = STAT.replace("4194560", "2129984");
         let stat = parse_stat(format!("2 (kthreadd){thread}").as_bytes());
         assert!(stat.is_some_and(|stat| stat.is_kernel_thread));
+    }
+
+    #[test]
+    fn a_process_that_exits_says_so() {
+        let exiting = STAT.replace("4194560", "4194564");
+        let stat = parse_stat(format!("4321 (cat){exiting}").as_bytes());
+        assert!(stat.is_some_and(|stat| stat.is_exiting && !stat.is_kernel_thread));
     }
 
     #[test]

@@ -104,7 +104,8 @@ impl ProcessTable {
         let mut entries = RawDir::new(dir, &mut buffer);
         while let Some(entry) = entries.next() {
             let entry = entry?;
-            let instance = Some(entry.ino()).filter(|ino| *ino != 0);
+            // 1 stands for one that could not be made, which is no name of anybody.
+            let instance = Some(entry.ino()).filter(|ino| *ino > 1);
             let pid = pid_of(entry.file_name().to_bytes());
             into.extend(pid.map(|pid| Listed { pid, instance }));
         }
@@ -156,28 +157,35 @@ impl ProcessTable {
 
     /// The children of all threads of a process; none where the kernel does not tell (`CONFIG_PROC_CHILDREN`).
     pub(crate) fn children(&self, pid: u32, into: &mut Vec<u32>) {
+        for thread in self.threads(pid) {
+            if let Ok(text) = self.read(pid, &format!("task/{thread}/children"), ENVIRONMENT) {
+                into.extend(parse_children(&text));
+            }
+        }
+    }
+
+    /// The threads of a process, which is one of them; none if it is gone.
+    fn threads(&self, pid: u32) -> Vec<u32> {
         let task = format!("{pid}/task");
         let Ok(found) = statat(&self.proc, task.as_str(), AtFlags::empty()) else {
-            return;
+            return Vec::new();
         };
         // Two of the directory itself, and one for each thread.
         if found.st_nlink == 3 {
             // The first thread stays there until all others have gone.
-            self.children_of_thread(pid, pid, into);
-            return;
+            return vec![pid];
         }
         let dir = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let Ok(threads) = openat(&self.proc, task, dir, Mode::empty()) else {
-            return;
+            return Vec::new();
         };
         let mut buffer = vec![MaybeUninit::uninit(); LISTED_AT_ONCE / 8];
         let mut entries = RawDir::new(threads, &mut buffer);
+        let mut all = Vec::new();
         while let Some(Ok(entry)) = entries.next() {
-            let Some(thread) = pid_of(entry.file_name().to_bytes()) else {
-                continue;
-            };
-            self.children_of_thread(pid, thread, into);
+            all.extend(pid_of(entry.file_name().to_bytes()));
         }
+        all
     }
 
     /// Its parent, 0 if that lies outside of our pid namespace; `None` if it is gone, and where
@@ -185,12 +193,6 @@ impl ProcessTable {
     pub(crate) fn parent(&self, pid: u32) -> Option<u32> {
         let pidfd = pidfd_open(to_pid(pid).ok()?, PidfdFlags::empty()).ok()?;
         info::parent(pidfd.as_fd()).ok()
-    }
-
-    fn children_of_thread(&self, pid: u32, thread: u32, into: &mut Vec<u32>) {
-        if let Ok(text) = self.read(pid, &format!("task/{thread}/children"), ENVIRONMENT) {
-            into.extend(parse_children(&text));
-        }
     }
 
     /// Where a process comes from. Hold a pin before, and see that it lives afterwards.
@@ -248,8 +250,18 @@ impl ProcessTable {
 
     /// Program and arguments; empty for a zombie. May hang.
     pub(crate) fn command_line(&self, pid: u32) -> Vec<OsString> {
-        let line = self.read(pid, "cmdline", COMMAND_LINE).unwrap_or_default();
-        parse_list(&line)
+        let line = self.read_of_any_thread(pid, "cmdline", COMMAND_LINE);
+        parse_list(&line.unwrap_or_default())
+    }
+
+    /// Whether it has memory, as each program has until it exits. Cannot hang.
+    pub(crate) fn has_memory(&self, pid: u32) -> bool {
+        // The first number of each is how many pages it has.
+        let has = |thread: u32| {
+            let pages = self.read(pid, &format!("task/{thread}/statm"), RECORD);
+            pages.is_ok_and(|pages| !pages.starts_with(b"0 "))
+        };
+        has(pid) || self.threads(pid).into_iter().any(has)
     }
 
     /// The value of a variable as it was when the program began; `None` if it is not set, or not ours to read. May hang.
@@ -258,7 +270,7 @@ impl ProcessTable {
     ///
     /// `EMFILE`, `ENFILE`, `ENOMEM`.
     pub(crate) fn variable(&self, pid: u32, name: &str) -> io::Result<Option<OsString>> {
-        let environ = match self.read(pid, "environ", ENVIRONMENT) {
+        let environ = match self.read_of_any_thread(pid, "environ", ENVIRONMENT) {
             Ok(environ) => Environ::new(environ),
             Err(error) if is_starved(&error) => return Err(error),
             Err(_) => return Ok(None),
@@ -266,6 +278,27 @@ impl ProcessTable {
         let mut all = environ.variables();
         let found = all.find(|(key, _)| *key == name);
         Ok(found.map(|(_, value)| value.to_owned()))
+    }
+
+    /// What all threads share, and the first one has no more if it has ended before the others.
+    fn read_of_any_thread(&self, pid: u32, file: &str, limit: u64) -> io::Result<Vec<u8>> {
+        let first = self.read(pid, file, limit);
+        match &first {
+            Ok(text) if !text.is_empty() => return first,
+            Err(error) if is_starved(error) => return first,
+            Ok(_) | Err(_) => {}
+        }
+        let others = self
+            .threads(pid)
+            .into_iter()
+            .filter(|thread| *thread != pid);
+        for thread in others {
+            match self.read(pid, &format!("task/{thread}/{file}"), limit) {
+                Ok(text) if !text.is_empty() => return Ok(text),
+                Ok(_) | Err(_) => {}
+            }
+        }
+        first
     }
 
     fn read(&self, pid: u32, file: &str, limit: u64) -> io::Result<Vec<u8>> {
@@ -382,8 +415,9 @@ fn described(text: &[u8], user: u32) -> io::Result<Described> {
         session: stat.session,
         parentage: Parentage::Untold,
         is_kernel_thread: stat.is_kernel_thread,
+        is_exiting: stat.is_exiting,
         start_ticks: stat.start_ticks,
-        is_zombie: stat.state == 'Z',
+        is_zombie: stat.state == 'Z' && stat.threads <= 1,
         user,
         name: parse_name(text),
     })

@@ -65,6 +65,8 @@ fn plain_stat(text: &[u8]) -> Option<Stat> {
         group: plain::group(field(5)?)?,
         session: plain::group(field(6)?)?,
         is_kernel_thread: flags >> 21 & 1 == 1,
+        is_exiting: flags >> 2 & 1 == 1,
+        threads: plain::number(field(20)?)?,
         start_ticks: plain::number(field(22)?)?,
     })
 }
@@ -76,10 +78,10 @@ fn written_stat(mut source: Source<'_>) {
     // Of what is being reaped the kernel writes -1.
     let mut group = || source.i32().max(-1);
     let (group, session) = (group(), group());
-    let start_ticks = source.u64();
+    let (threads, start_ticks) = (source.u64(), source.u64());
     let begin = [format!("{pid} (").as_bytes(), &name, b") "].concat();
     let middle = format!(
-        "{} {parent} {group} {session} 0 -1 {flags} 1 2 3 4 5 6 7 8 20 0 1 0 ",
+        "{} {parent} {group} {session} 0 -1 {flags} 1 2 3 4 5 6 7 8 20 0 {threads} 0 ",
         char::from(state)
     );
     let end = format!("{start_ticks} 2727936 223 18446744073709551615 1 1 0 0 17 1 0 0 0\n");
@@ -90,6 +92,8 @@ fn written_stat(mut source: Source<'_>) {
         group: u32::try_from(group).unwrap_or(0),
         session: u32::try_from(session).unwrap_or(0),
         is_kernel_thread: flags & 0x0020_0000 != 0,
+        is_exiting: flags & 0x0000_0004 != 0,
+        threads,
         start_ticks,
     };
     assert_eq!(parse_stat(&text), Some(expected));
