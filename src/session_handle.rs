@@ -122,7 +122,7 @@ impl Session {
         })?;
         if let Some(scene) = sought {
             // What is found is in the mailbox before the question that follows. What could not be looked at is missing.
-            let _passed = look_for(&self.shared, &scene, &Memory::default());
+            let _passed = look_for(&self.shared, &scene, &Memory::default(), None);
         }
         let members = self.ask(OPERATION, move |machine, _, now| {
             machine.members_of(life, now)

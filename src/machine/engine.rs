@@ -194,6 +194,7 @@ impl Machine {
             } => self.spawn_failed(process, life, begun.as_ref(), now),
             Input::Ready { process } => self.look(process, false),
             Input::Populated { life } => self.populated(life, now),
+            Input::PassGoesOn { op } => self.pass_goes_on(op, now),
             Input::Request(request) => self.request(request, now),
             Input::Timer => self.timer(now),
             Input::Done { op, outcome } => self.done(op, outcome, now),

@@ -33,6 +33,8 @@ pub(crate) enum Input {
     Ready { process: ProcessId },
     /// The cgroup of a life has become empty, or is so no longer.
     Populated { life: Life },
+    /// A pass that takes long is at work, and does not hang.
+    PassGoesOn { op: OpId },
     /// A handle asks for something.
     Request(Request),
     /// A deadline may have been reached.

@@ -29,7 +29,7 @@ use crate::session::{Life, ProcessId};
 pub(super) const SURVEY_PATIENCE: Duration = Duration::from_millis(250);
 /// How much longer than its policy says an end looks for what it has not seen, when nobody that it knows of lives.
 pub(super) const LAST_PATIENCE: Duration = Duration::from_millis(500);
-/// After this a pass is not waited for: something below `/proc` hangs.
+/// After this without a sign of life a pass is not waited for: something below `/proc` hangs.
 const PASS_PATIENCE: Duration = Duration::from_secs(2);
 /// So many passes without anything marked stand for two quiet ones.
 const UNMARKED_PASSES: u8 = 16;
@@ -497,6 +497,15 @@ impl Machine {
             self.advance_end(life, now);
         }
         self.start_pass(now);
+    }
+
+    /// There is much to look at, or little time on a busy machine: it is not late before it falls silent.
+    pub(super) fn pass_goes_on(&mut self, op: OpId, now: Instant) {
+        let flight = self.passes.flight.as_mut();
+        if let Some(flight) = flight.filter(|flight| flight.op == op) {
+            flight.late_at = now.checked_add(PASS_PATIENCE);
+            self.set_pass_deadline();
+        }
     }
 
     /// The next pass is due, or the one that is under way late.

@@ -40,6 +40,10 @@ const BACKLOG: usize = 16;
 /// One thing that a thread tells the reactor. Messages are handled in the order in which they were sent; an answer of
 /// `None` is about a process that has exited.
 pub(crate) enum Message {
+    /// From a pass that takes long.
+    GoesOn {
+        op: OpId,
+    },
     Born(Newborn),
     Aborted {
         process: ProcessId,

@@ -192,6 +192,7 @@ impl Reactor {
                 let _or_gone = done.send(());
             }
             Message::Ask(question) => question(&self.machine, &self.watchlist, now),
+            Message::GoesOn { op } => self.input(Input::PassGoesOn { op }, now),
             Message::Done { op, outcome } => self.input(Input::Done { op, outcome }, now),
             Message::ChildEnded { pid } => {
                 self.unclaimed = Some(pid);

@@ -65,6 +65,7 @@ fn decode(byte: u8, n: usize) -> Op {
         23 if n % 4 == 3 => Op::Leave(n / 4),
         23 => Op::Fork(n),
         24 => Op::Join(n),
+        25 if n % 4 == 3 => Op::GoesOn,
         25 => Op::Populated(n),
         26 => Op::Ready(n),
         _ if n < 8 => Op::Shutdown(n),

@@ -192,6 +192,14 @@ impl World {
         assert!(self.flight.take().is_some(), "no pass is under way");
     }
 
+    pub(super) fn pass_goes_on(&mut self) -> bool {
+        let Some(op) = self.flight.as_ref().map(|flight| flight.op) else {
+            return false;
+        };
+        self.input(Input::PassGoesOn { op });
+        true
+    }
+
     pub(super) fn finish_pass(&mut self, sees: Sees) -> bool {
         let Some(flight) = self.flight.take() else {
             return false;

@@ -30,6 +30,8 @@ mod kqueue;
 #[cfg(test)]
 mod ladders;
 #[cfg(test)]
+mod late_passes;
+#[cfg(test)]
 mod memory;
 #[cfg(test)]
 mod properties;

@@ -40,6 +40,7 @@ pub(super) fn op() -> impl Strategy<Value = Op> {
         1 => (0..6_usize).prop_map(Op::Leave),
         1 => (0..6_usize).prop_map(Op::Join),
         1 => (0..3_usize).prop_map(Op::Populated),
+        1 => Just(Op::GoesOn),
         4 => prop_oneof![
             4 => Just(Op::Passed(Sees::All)),
             1 => Just(Op::Passed(Sees::Glimpses)),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::super::{Enclosure, Facts, Fate, Input, Outcome, Passed, Reach, Seen};
+use super::super::{Enclosure, Facts, Fate, Input, Passed, Reach, Seen};
 use super::by_hand::{ByHand, ONE, TWO, child, ms, stranger};
 use super::world::policy;
 use crate::event::Origin;
@@ -19,7 +19,7 @@ fn in_a_cgroup(reach: Reach) -> Facts {
 }
 
 /// An end whose only member has gone while the first pass was under way.
-fn deserted(mut hand: ByHand, facts: Facts) -> (ByHand, super::super::ReplyId) {
+pub(super) fn deserted(mut hand: ByHand, facts: Facts) -> (ByHand, super::super::ReplyId) {
     hand.prompt = false;
     let leader = hand.born(ONE, facts);
     let reply = hand.end(ONE, policy(PATIENT));
@@ -403,28 +403,6 @@ fn a_session_that_the_pass_under_way_is_not_for_gets_one_behind_it() {
     hand.passed(|_, seen| seen.living = true);
     let (_, hunts) = hand.pass.as_ref().expect("what it leaves just now is met");
     assert!(hunts.iter().any(|hunt| hunt.session == TWO));
-}
-
-#[test]
-fn a_pass_that_hangs_is_not_waited_for_and_what_it_says_later_is_not_heard() {
-    let (mut hand, reply) = deserted(ByHand::new(), child());
-    let (late, hunts) = hand.pass.clone().expect("one is under way");
-    hand.until(ms(1_999));
-    assert_eq!(hand.passes, 1);
-    hand.until(ms(2_100));
-    assert_eq!(hand.passes, 2);
-    let passed = Passed {
-        fate: Fate::Complete,
-        calm: true,
-        rounds: 2,
-        seen: [(hunts[0].life, Seen::default())].into(),
-        childless: false,
-    };
-    let outcome = Outcome::Passed(passed);
-    hand.input(Input::Done { op: late, outcome });
-    assert!(!hand.has_answered(reply));
-    hand.passed(|_, _| {});
-    assert!(hand.has_answered(reply));
 }
 
 /// Its time is over and nobody is known to live, but that there is nobody has not been seen.

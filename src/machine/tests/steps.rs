@@ -130,6 +130,7 @@ impl World {
             Op::Fork(n) => return self.fork(n),
             Op::Leave(n) => return self.leave(n),
             Op::Passed(sees) => return self.finish_pass(sees),
+            Op::GoesOn => return self.pass_goes_on(),
             Op::Join(n) => return self.join(n),
             Op::Populated(n) => return self.populated(n),
             Op::Ready(n) => {

@@ -169,7 +169,8 @@ impl Reached {
                     cells.extend(done(machine, pending, outcome));
                 }
             }
-            Input::Opened(_) => {}
+            // Neither says anything of a session that was there before.
+            Input::Opened(_) | Input::PassGoesOn { .. } => {}
         }
     }
 
@@ -427,6 +428,7 @@ fn happening(stubborn: bool) -> BoxedStrategy<Op> {
         2 => n.clone().prop_map(Op::Exit),
         4 => n.clone().prop_map(Op::Join),
         2 => n.clone().prop_map(Op::Populated),
+        1 => Just(Op::GoesOn),
         2 => (0..2_u64).prop_map(Op::SignalAll),
         6 => n.clone().prop_map(Op::Signal),
         4 => n.clone().prop_map(Op::Detach),

@@ -169,6 +169,8 @@ pub(super) enum Op {
     Leave(usize),
     /// The pass that is under way is over.
     Passed(Sees),
+    /// The pass that is under way takes long.
+    GoesOn,
     /// Somebody joins the group of the n-th living process.
     Join(usize),
     /// The kernel says that there is something to see about the cgroup of the n-th life.

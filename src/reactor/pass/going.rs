@@ -47,6 +47,7 @@ impl Round<'_> {
             if self.memory.is_abandoned() {
                 break;
             }
+            self.step();
             if self.known.contains_key(&entry.pid) {
                 acquainted.push(entry);
             } else {
@@ -87,6 +88,7 @@ impl Round<'_> {
     fn visit_acquainted(&mut self, listed: &[Listed]) -> bool {
         let mut met = false;
         for &entry in listed {
+            self.step();
             let Some(core) = self.known.get(&entry.pid).map(Arc::clone) else {
                 continue;
             };

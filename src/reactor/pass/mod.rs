@@ -262,7 +262,7 @@ impl Remembered {
 
 /// On a helper's thread.
 pub(super) fn run(pass: Pass) {
-    let passed = look_for(&pass.shared, &pass.scene, &pass.memory);
+    let passed = look_for(&pass.shared, &pass.scene, &pass.memory, Some(pass.op));
     // A reactor that is gone does not want to know.
     drop(pass.shared.mail.send(Message::Done {
         op: pass.op,
@@ -271,8 +271,13 @@ pub(super) fn run(pass: Pass) {
 }
 
 /// Looks into the cgroups and goes over all processes, as far as anybody wants either; and again over the processes if
-/// nothing happened.
-pub(crate) fn look_for(shared: &Arc<Shared>, scene: &Scene, memory: &Memory) -> Passed {
+/// nothing happened. Tells the reactor that it goes on where that waits for it under this name.
+pub(crate) fn look_for(
+    shared: &Arc<Shared>,
+    scene: &Scene,
+    memory: &Memory,
+    op: Option<OpId>,
+) -> Passed {
     if is_childless(scene) {
         return childless(scene);
     }
@@ -283,7 +288,7 @@ pub(crate) fn look_for(shared: &Arc<Shared>, scene: &Scene, memory: &Memory) -> 
         Ok(table) => {
             let mut seen = lock(&memory.seen);
             seen.look_for(prey);
-            go_round(Round::new((shared, scene), (memory, &mut seen), table))
+            go_round(Round::new((shared, scene), (memory, &mut seen), table, op))
         }
         // There is no `/proc`: who is in a cgroup is not named, and is killed and confirmed all the same.
         Err(_) if scene.prey.iter().all(|prey| !prey.hunt.scope.everywhere) => nobody(scene),

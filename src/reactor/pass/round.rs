@@ -2,7 +2,7 @@
 
 use std::os::unix::ffi::OsStrExt as _;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::earlier::Testimony;
 use super::kin::{Acquaintance, Kin, acquaintance};
@@ -10,14 +10,19 @@ use super::lasting::Lasting;
 use super::offspring::Offspring;
 use super::{Memory, Prey, Remembered, Scene, nobody};
 use crate::limit_mark::{self, Pair};
-use crate::machine::{Fate, IdMap, IdSet, Passed, Says, Seen, Sighting, Verdict};
+use crate::machine::{Fate, IdMap, IdSet, OpId, Passed, Says, Seen, Sighting, Verdict};
 use crate::mark::{self, Mark};
+use crate::reactor::clock;
 use crate::reactor::forebears::Descends;
+use crate::reactor::mailbox::Message;
 use crate::reactor::shared::{Core, Shared};
 use crate::sys::{self, Limits, Listed, Pin, ProcessTable};
 
 /// How long what an earlier run was starting when it died may take to its exec.
 const UNTIL_EXEC: Duration = Duration::from_secs(2);
+
+/// So often the reactor is told that a pass goes on, which is not waited for when it falls silent.
+const SIGN_OF_LIFE: Duration = Duration::from_millis(250);
 
 /// So many generations are followed upwards at most.
 const DEEPEST: u8 = 8;
@@ -41,6 +46,7 @@ pub(super) struct Round<'a> {
     pub(super) kin: Option<Kin>,
     /// How many parents are being met for the sake of their children.
     depth: u8,
+    pub(super) pace: Pace,
     pub(super) listed: Vec<Listed>,
     pub(super) lasting: Lasting,
     /// Those of our children that nobody holds, as they were when the list was begun.
@@ -49,6 +55,13 @@ pub(super) struct Round<'a> {
     /// Somebody was met of whom nothing can be said yet.
     pub(super) undecided: bool,
     pub(super) passed: Passed,
+}
+
+/// When the reactor was told last that this goes on.
+#[derive(Debug)]
+pub(super) struct Pace {
+    op: Option<OpId>,
+    told_at: Instant,
 }
 
 /// What comes of looking for the variable where there is no limit mark.
@@ -73,6 +86,7 @@ impl<'a> Round<'a> {
         (shared, scene): (&'a Arc<Shared>, &'a Scene),
         (memory, remembered): (&'a Memory, &'a mut Remembered),
         table: &'a ProcessTable,
+        op: Option<OpId>,
     ) -> Self {
         let mut marks = IdMap::default();
         let mut groups = IdMap::default();
@@ -104,6 +118,10 @@ impl<'a> Round<'a> {
             known,
             kin: None,
             depth: 0,
+            pace: Pace {
+                op,
+                told_at: clock::now(),
+            },
             listed: Vec::new(),
             lasting: Lasting::default(),
             strays: IdSet::default(),
@@ -125,6 +143,19 @@ impl<'a> Round<'a> {
 
     pub(super) fn finish(&mut self) -> Passed {
         std::mem::take(&mut self.passed)
+    }
+
+    /// One more is looked at.
+    pub(super) fn step(&mut self) {
+        let Some(op) = self.pace.op else {
+            return;
+        };
+        let now = clock::now();
+        if now.saturating_duration_since(self.pace.told_at) >= SIGN_OF_LIFE {
+            self.pace.told_at = now;
+            // A reactor that is gone does not want to know.
+            drop(self.shared.mail.send(Message::GoesOn { op }));
+        }
     }
 
     /// Whether this number is that of somebody who is held and lives, or is not to be touched.
