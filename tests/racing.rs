@@ -11,7 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use procession::{
-    ErrorKind, EventKind, EventMask, Limits, Signal, StopPolicy, Strength, SurvivalCause,
+    ErrorKind, EventKind, EventMask, Limits, SessionOptions, Signal, StopPolicy, Strength,
+    SurvivalCause,
 };
 
 use support::{
@@ -27,9 +28,28 @@ fn main() -> ExitCode {
             test!(a_spawn_in_flight_when_its_session_ends_is_refused_and_its_child_ended),
             test!(a_spawn_still_in_flight_past_the_deadline_is_reported),
             test!(processes_are_spawned_from_many_threads_at_once),
+            test!(who_hears_of_the_end_of_a_session_finds_its_report),
         ],
         &[],
     )
+}
+
+fn who_hears_of_the_end_of_a_session_finds_its_report() {
+    let registry = registry();
+    for _ in Rounds::new() {
+        let session = registry.open_session(SessionOptions::new()).works();
+        let events = session.subscribe_to(EventMask::SESSIONS);
+        let ending = session.begin_end(&StopPolicy::immediate()).works();
+        loop {
+            let event = events.receiver().recv_timeout(LONG_ENOUGH);
+            let event = event.expect("its end is told before the channel is over");
+            if matches!(event.kind(), EventKind::SessionEnded(_)) {
+                break;
+            }
+        }
+        assert!(session.report().works().is_some());
+        drop(clean(ending.wait().works()));
+    }
 }
 
 fn processes_are_spawned_from_many_threads_at_once() {

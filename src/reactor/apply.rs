@@ -90,12 +90,13 @@ impl Reactor {
             }
             Action::Publish(notice) => {
                 self.journal.notice(&notice);
+                // First: who hears of the end asks for the report.
+                if let EventKind::SessionEnded(report) = &notice.kind {
+                    self.life_over(notice.life, report);
+                }
                 if self.publisher.publish(&notice, now) {
                     let wanted = self.publisher.wants_births();
                     self.shared.set_births_are_news(wanted);
-                }
-                if let EventKind::SessionEnded(report) = &notice.kind {
-                    self.life_over(notice.life, report);
                 }
                 None
             }

@@ -428,7 +428,6 @@ fn happening(stubborn: bool) -> BoxedStrategy<Op> {
         2 => n.clone().prop_map(Op::Exit),
         4 => n.clone().prop_map(Op::Join),
         2 => n.clone().prop_map(Op::Populated),
-        1 => Just(Op::GoesOn),
         2 => (0..2_u64).prop_map(Op::SignalAll),
         6 => n.clone().prop_map(Op::Signal),
         4 => n.clone().prop_map(Op::Detach),
