@@ -64,7 +64,10 @@ pub(super) fn give_birth(
             time_limit,
             reply: None,
         };
-        (shared.mail.send_quietly(Message::Born(newborn)), doomed)
+        let sent = shared
+            .mail
+            .send_quietly(Message::Born(newborn), shared.leisure());
+        (sent, doomed)
     });
     // A reactor that breaks says so, and then looks into its mailbox for the last time: what was sent after that is read by
     // nobody, and what was sent before is killed and buried twice, which the pin allows.

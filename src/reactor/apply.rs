@@ -95,8 +95,7 @@ impl Reactor {
                     self.life_over(notice.life, report);
                 }
                 if self.publisher.publish(&notice, now) {
-                    let wanted = self.publisher.wants_births();
-                    self.shared.set_births_are_news(wanted);
+                    self.shared.set_news(&self.publisher);
                 }
                 None
             }

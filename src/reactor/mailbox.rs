@@ -232,7 +232,7 @@ struct Called {
     /// To wake.
     at_once: AtomicBool,
     /// To wake a little later.
-    soon: AtomicBool,
+    later: AtomicBool,
 }
 
 /// The reactor is gone, and the message with it.
@@ -264,16 +264,22 @@ impl Mail {
         Ok(())
     }
 
-    /// Sends what is in time when the reactor wakes for something else, and is better done before that, at leisure. Not too
-    /// much of it: now and then it is woken at once all the same.
-    pub(crate) fn send_quietly(&self, message: Message) -> Result<(), Undelivered> {
+    /// Sends what is in time when the reactor wakes for something else, which it does within that time. Not too much of it:
+    /// now and then it is woken at once all the same.
+    pub(crate) fn send_quietly(
+        &self,
+        message: Message,
+        within: Duration,
+    ) -> Result<(), Undelivered> {
         self.sender.send(message).map_err(|_gone| Undelivered)?;
         let called = &self.called;
         if self.sender.len() >= BACKLOG {
             self.wake();
-        } else if !called.soon.swap(true, Ordering::SeqCst) && self.waker.wake_soon().is_err() {
+        } else if !called.later.swap(true, Ordering::SeqCst)
+            && self.waker.wake_within(within).is_err()
+        {
             // Nothing depends on it.
-            called.soon.store(false, Ordering::SeqCst);
+            called.later.store(false, Ordering::SeqCst);
         }
         Ok(())
     }
@@ -297,10 +303,10 @@ impl Mailbox {
     /// Takes all that has been sent. Whoever sends after this wakes the reactor again.
     pub(crate) fn drain(&self, into: &mut Vec<Message>) {
         self.called.at_once.store(false, Ordering::SeqCst);
-        if self.called.soon.load(Ordering::SeqCst) {
+        if self.called.later.load(Ordering::SeqCst) {
             // In this order: who sends after this wakes it again, and what was sent before is taken now.
-            self.waker.cancel_soon();
-            self.called.soon.store(false, Ordering::SeqCst);
+            self.waker.cancel_later();
+            self.called.later.store(false, Ordering::SeqCst);
         }
         into.extend(self.receiver.try_iter());
     }

@@ -180,8 +180,7 @@ impl Reactor {
             } => {
                 self.publisher.subscribe(mask, only, listener, capacity);
                 self.forget_listeners();
-                self.shared
-                    .set_births_are_news(self.publisher.wants_births());
+                self.shared.set_news(&self.publisher);
                 // In force. The caller waits for this, or has gone.
                 let _or_gone = done.send(());
             }
@@ -220,8 +219,7 @@ impl Reactor {
         for kind in kinds {
             self.journal.announce(kind);
             if self.publisher.announce(kind, now) {
-                let wanted = self.publisher.wants_births();
-                self.shared.set_births_are_news(wanted);
+                self.shared.set_news(&self.publisher);
             }
         }
     }

@@ -321,8 +321,7 @@ impl Reactor {
     pub(super) fn forget_listeners(&mut self) {
         let machine = &self.machine;
         if self.publisher.keep_lives(|life| machine.has_life(life)) {
-            self.shared
-                .set_births_are_news(self.publisher.wants_births());
+            self.shared.set_news(&self.publisher);
         }
     }
 

@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{ChildStderr, ChildStdout};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 
@@ -15,6 +15,7 @@ use super::gate::{SharedGate, Slot};
 use super::index::Index;
 use super::mailbox::{Mail, Message};
 use super::pass::Lasting;
+use super::publish::Publisher;
 use super::watchlist::Watchlist;
 use crate::capabilities::{Capabilities, Capability};
 use crate::cradles::Cradles;
@@ -34,6 +35,13 @@ use crate::signal::Signal;
 use crate::stdin::StdinPipe;
 use crate::sys::{self, Facilities, Lifeline, Look, Pin, Subreaper, Watch, Woken};
 
+/// Most programs are still running then.
+const SOON: Duration = Duration::from_millis(1);
+
+/// Most short programs have come and gone by then: the reactor takes in the birth together with the exit, and wakes once for both. A second
+/// time, while the program runs, it would take processor and caches away from whom the host waits for.
+const LATER: Duration = Duration::from_millis(20);
+
 /// What every handle of a registry shares with its reactor.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -49,6 +57,7 @@ pub(crate) struct Shared {
     state: AtomicU8,
     waits: AtomicU64,
     births_are_news: AtomicBool,
+    exits_are_news: AtomicBool,
     /// For launches that are bound to the thread that does them.
     pub(crate) launch_threads: LaunchThreads,
     pub(crate) cradles: Cradles,
@@ -100,6 +109,7 @@ impl Shared {
             state: AtomicU8::new(RUNNING),
             waits: AtomicU64::new(0),
             births_are_news: AtomicBool::new(false),
+            exits_are_news: AtomicBool::new(false),
             launch_threads: LaunchThreads::default(),
             cradles: Cradles::default(),
             fewer_capabilities: OnceLock::new(),
@@ -131,8 +141,21 @@ impl Shared {
         self.births_are_news.load(Ordering::SeqCst) || log::max_level() >= log::Level::Debug
     }
 
-    pub(super) fn set_births_are_news(&self, they_are: bool) {
-        self.births_are_news.store(they_are, Ordering::SeqCst);
+    /// When the reactor is to hear of a birth at the latest that is no news. Where somebody listens to exits it has better
+    /// heard of it before that process exits: then it has nothing else to do first.
+    pub(crate) fn leisure(&self) -> Duration {
+        if self.exits_are_news.load(Ordering::SeqCst) {
+            SOON
+        } else {
+            LATER
+        }
+    }
+
+    pub(super) fn set_news(&self, publisher: &Publisher) {
+        self.births_are_news
+            .store(publisher.wants_births(), Ordering::SeqCst);
+        self.exits_are_news
+            .store(publisher.wants_exits(), Ordering::SeqCst);
     }
 
     /// What passes know of the machine's processes, for the one that looks now.

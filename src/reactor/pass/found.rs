@@ -107,6 +107,11 @@ impl Round<'_> {
             reply: None,
         };
         // A reactor that is gone looks after nobody. What is found is woken for at the end of the pass.
-        drop(self.shared.mail.send_quietly(Message::Born(newborn)));
+        let shared = self.shared;
+        drop(
+            shared
+                .mail
+                .send_quietly(Message::Born(newborn), shared.leisure()),
+        );
     }
 }

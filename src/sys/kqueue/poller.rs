@@ -55,13 +55,13 @@ impl Waker {
         clippy::unnecessary_wraps,
         reason = "another back end sets one"
     )]
-    pub(crate) fn wake_soon(&self) -> io::Result<()> {
+    pub(crate) fn wake_within(&self, _time: Duration) -> io::Result<()> {
         Ok(())
     }
 
     /// There is no timer to be cancelled.
     #[allow(clippy::unused_self, reason = "another back end has one")]
-    pub(crate) fn cancel_soon(&self) {}
+    pub(crate) fn cancel_later(&self) {}
 }
 
 /// Adds pins to a [`Poller`] and removes them, from any thread.

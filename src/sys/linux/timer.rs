@@ -1,4 +1,4 @@
-//! Timerfds: one that is armed to an absolute instant, and one that is set by whoever wants something done soon.
+//! Timerfds: one that is armed to an absolute instant, and one that is set by whoever wants something done later.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};

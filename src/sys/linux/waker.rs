@@ -9,15 +9,11 @@ use mio::{Interest, Registry};
 use super::timer::Alarm;
 use crate::sys::unix::MAILBOX;
 
-/// What need not be done at once is done so much later. A short program has come and gone by then, and the reactor has done
-/// it together with the exit.
-const SOON: Duration = Duration::from_millis(1);
-
 /// Wakes the reactor to look into its mailbox.
 #[derive(Debug)]
 pub(crate) struct Waker {
     now: mio::Waker,
-    soon: Alarm,
+    later: Alarm,
 }
 
 impl Waker {
@@ -28,9 +24,9 @@ impl Waker {
     /// `EMFILE`, `ENFILE`, `ENOMEM`, `ENOSPC` (the user's limit of epoll watches).
     pub(super) fn new(registry: &Registry) -> io::Result<Self> {
         let now = mio::Waker::new(registry, MAILBOX)?;
-        let soon = Alarm::new()?;
-        registry.register(&mut SourceFd(&soon.raw_fd()), MAILBOX, Interest::READABLE)?;
-        Ok(Self { now, soon })
+        let later = Alarm::new()?;
+        registry.register(&mut SourceFd(&later.raw_fd()), MAILBOX, Interest::READABLE)?;
+        Ok(Self { now, later })
     }
 
     /// At once.
@@ -42,18 +38,18 @@ impl Waker {
         self.now.wake()
     }
 
-    /// In a millisecond. What asks for it before that puts it off.
+    /// So much later. What asks for it before that puts it off.
     ///
     /// # Errors
     ///
     /// None is known.
-    pub(crate) fn wake_soon(&self) -> io::Result<()> {
-        self.soon.set(SOON)
+    pub(crate) fn wake_within(&self, time: Duration) -> io::Result<()> {
+        self.later.set(time)
     }
 
-    /// It is awake: what was asked to be done soon is done now.
-    pub(crate) fn cancel_soon(&self) {
+    /// It is awake: what was asked to be done later is done now.
+    pub(crate) fn cancel_later(&self) {
         // No error is known, and one wake-up more changes nothing.
-        drop(self.soon.disarm());
+        drop(self.later.disarm());
     }
 }

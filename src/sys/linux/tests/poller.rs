@@ -158,14 +158,23 @@ fn a_wake_up_that_may_wait_comes_by_itself_once_for_each_time() {
     let mut poller = Poller::new().unwrap();
     for _ in 0..3 {
         let began = now();
-        poller.waker().wake_soon().unwrap();
-        poller.waker().wake_soon().unwrap();
+        poller
+            .waker()
+            .wake_within(Duration::from_millis(1))
+            .unwrap();
+        poller
+            .waker()
+            .wake_within(Duration::from_millis(1))
+            .unwrap();
         assert_eq!(wait(&mut poller), [Ready::Mailbox]);
         assert!(began.elapsed() < PATIENCE, "it was woken by the watchdog");
         assert_eq!(look(&mut poller), []);
     }
-    poller.waker().wake_soon().unwrap();
-    poller.waker().cancel_soon();
+    poller
+        .waker()
+        .wake_within(Duration::from_millis(1))
+        .unwrap();
+    poller.waker().cancel_later();
     let mut ready = Vec::new();
     poller.rest(Duration::from_millis(20), &mut ready).unwrap();
     assert_eq!(ready, []);
