@@ -28,6 +28,7 @@ fn main() -> ExitCode {
             test!(an_exit_can_be_waited_for_after_it_has_been),
             test!(a_wait_that_times_out_says_nothing),
             test!(waiters_and_the_death_race_without_a_loser),
+            test!(sleepers_that_come_and_go_lose_no_exit),
             test!(waiting_leaves_stdin_open),
             test!(an_exit_receiver_is_filled_once_and_at_once_if_it_has_exited),
             test!(codes_and_signals_are_told_apart),
@@ -142,6 +143,42 @@ fn waiters_and_the_death_race_without_a_loser() {
                 "{here}"
             );
         });
+    }
+}
+
+/// They fall asleep, wake up by their time-outs and by the exit, and are disturbed by requests: all of them hear the same, and
+/// the reactor of it too, which takes the zombie away.
+fn sleepers_that_come_and_go_lose_no_exit() {
+    let registry = registry();
+    for round in Rounds::new() {
+        let child = exits(&registry, 3);
+        let over = AtomicBool::new(false);
+        let sleeps = |nanos: u64| {
+            let patience = Duration::from_nanos(nanos);
+            loop {
+                if let Some(exit) = child.wait_timeout(patience).works() {
+                    over.store(true, Ordering::SeqCst);
+                    return exit;
+                }
+            }
+        };
+        thread::scope(|scope| {
+            let short = scope.spawn(|| sleeps(20_000 + 1_000 * (round % 100)));
+            let long = scope.spawn(|| sleeps(30_000_000));
+            if round % 3 == 0 {
+                while !over.load(Ordering::SeqCst) {
+                    assert!(registry.processes().works().len() <= 1);
+                }
+            }
+            let exit = child.wait_timeout(LONG_ENOUGH).works().expect("it exits");
+            assert_eq!(exit.code(), Some(3));
+            for sleeper in [short, long] {
+                let heard = sleeper.join().expect("the sleeper did not panic");
+                assert_eq!(heard, exit);
+            }
+        });
+        // No request is sent that would have the reactor look.
+        eventually("it is taken away", || !is_our_child(child.pid()));
     }
 }
 

@@ -133,12 +133,23 @@ pub(crate) enum Message {
         op: OpId,
         outcome: Outcome,
     },
+    /// A thread that slept on it has seen it exit, and the poll was not to say so.
+    ExitSeen {
+        process: ProcessId,
+    },
     /// A child of this process has ended that nobody has taken away; where all of them are the registry's.
     ChildEnded {
         pid: u32,
     },
     /// End now, and leave every process as it is.
     Halt,
+}
+
+impl Message {
+    /// Whether it is about this one process and no other that may have exited before it was sent.
+    pub(super) fn is_of_one_process(&self) -> bool {
+        matches!(self, Self::Born(_) | Self::ExitSeen { .. })
+    }
 }
 
 /// A question, asked and answered on the reactor's thread. It must not block.

@@ -16,6 +16,9 @@
 //! that. While many
 //! are signalled it looks for exits now and then.
 //!
+//! A thread of the host that sleeps on a process is woken by the kernel, beside the reactor. If nobody else waits for that
+//! exit, the reactor sleeps on and hears of it from that [sleeper](sleepers).
+//!
 //! # When it is gone
 //!
 //! Its end of a pipe closes with it, and with that every waiter wakes; its end of the mailbox closes, and with that
@@ -38,6 +41,7 @@ mod publish;
 mod requests;
 mod run;
 mod shared;
+mod sleepers;
 mod watchlist;
 
 #[cfg(test)]

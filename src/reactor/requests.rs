@@ -193,6 +193,7 @@ impl Reactor {
             Message::Ask(question) => question(&self.machine, &self.watchlist, now),
             Message::GoesOn { op } => self.input(Input::PassGoesOn { op }, now),
             Message::Done { op, outcome } => self.input(Input::Done { op, outcome }, now),
+            Message::ExitSeen { process } => self.input(Input::Ready { process }, now),
             Message::ChildEnded { pid } => {
                 self.unclaimed = Some(pid);
                 self.claim_child(now);

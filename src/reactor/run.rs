@@ -74,6 +74,8 @@ pub(super) struct Reactor {
     messages: Vec<Message>,
     /// What is being handed in is one exit, and all that there is.
     at_leisure: bool,
+    /// No exit is left to who sleeps on the process.
+    listens: bool,
 }
 
 /// So many of a crowd are dealt with between two looks at the exits.
@@ -139,6 +141,7 @@ pub(crate) fn start(config: Config, plan: Plan) -> std::io::Result<(Arc<Shared>,
         ready: Vec::new(),
         messages: Vec::new(),
         at_leisure: false,
+        listens: false,
     };
     let thread = std::thread::Builder::new()
         .name(config.thread_name)
@@ -183,6 +186,7 @@ impl Reactor {
         while !self.finished && !self.halted {
             self.poller
                 .arm(self.machine.next_deadline(), clock::now())?;
+            self.set_listens(self.is_waited_for());
             // What came during a rest or a crowd is there already.
             let block = !std::mem::take(&mut self.mail_left) && self.ready.is_empty();
             let mut more = self.poller.wait(block, &mut self.ready)?;
@@ -191,6 +195,10 @@ impl Reactor {
             self.births();
             let now = clock::now();
             let due = self.machine.next_deadline().is_some_and(|at| at <= now);
+            // A request finds that to have happened which happened before it was sent, also where a sleeper was to say so.
+            if due || !self.messages.iter().all(Message::is_of_one_process) {
+                self.set_listens(true);
+            }
             // After the mailbox and after the clock: what exited before a request was sent is handed in before it, what
             // exited before a deadline before that. And all of it, however much there is.
             if due || more || !self.messages.is_empty() {
@@ -220,6 +228,20 @@ impl Reactor {
             }
         }
         Ok(())
+    }
+
+    /// Whether an exit concerns anybody but who sleeps on that process.
+    fn is_waited_for(&self) -> bool {
+        self.publisher.wants_exits()
+            || self.machine.next_deadline().is_some()
+            || !self.sinks.is_empty()
+    }
+
+    fn set_listens(&mut self, listens: bool) {
+        if self.listens != listens {
+            self.listens = listens;
+            self.shared.sleepers.set_listens(listens);
+        }
     }
 
     /// Takes in what leads the mailbox and was sent without a wake-up: the exit that we woke for may be its own.

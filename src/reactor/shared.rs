@@ -16,6 +16,7 @@ use super::index::Index;
 use super::mailbox::{Mail, Message};
 use super::pass::Lasting;
 use super::publish::Publisher;
+use super::sleepers::{Asleep, Sleepers};
 use super::watchlist::Watchlist;
 use crate::capabilities::{Capabilities, Capability};
 use crate::cradles::Cradles;
@@ -58,6 +59,7 @@ pub(crate) struct Shared {
     waits: AtomicU64,
     births_are_news: AtomicBool,
     exits_are_news: AtomicBool,
+    pub(super) sleepers: Sleepers,
     /// For launches that are bound to the thread that does them.
     pub(crate) launch_threads: LaunchThreads,
     pub(crate) cradles: Cradles,
@@ -101,6 +103,7 @@ impl Shared {
         Self {
             mail: ends.mail,
             gate: ends.gate,
+            sleepers: Sleepers::new(ends.watch.clone()),
             watch: ends.watch,
             line: ends.line,
             facilities,
@@ -483,9 +486,18 @@ impl Core {
             return Err(Error::new(ErrorKind::ReactorGone, OPERATION).with_detail(detail));
         }
         if let Some(pin) = self.pin() {
+            // A status that is not ours to see is the reactor's to find out.
+            let child = self.facts.relation == Relation::Child;
+            let sleeps = child && deadline.is_none_or(|deadline| deadline > clock::now());
+            let asleep = sleeps.then(|| self.shared.sleepers.lie_down(self.process, &pin));
             match sys::sleep_on(&pin, &self.shared.line, deadline) {
                 Ok(Woken::Process) => {
                     if let Some(exit) = self.peek_kernel(&pin) {
+                        if asleep.is_some_and(Asleep::has_seen) {
+                            let process = self.process;
+                            // A reactor that is gone does not want to know.
+                            drop(self.shared.mail.send(Message::ExitSeen { process }));
+                        }
                         return Ok(Some(exit));
                     }
                 }

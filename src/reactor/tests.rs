@@ -1,12 +1,15 @@
-//! What only the inside can bring about: a reactor that panics.
+//! What only the inside can bring about: a reactor that panics, a sleeper that does not wake up.
 
-use std::process::Command;
-use std::sync::mpsc;
+use std::process::{Command, Stdio};
+use std::sync::{Arc, mpsc};
 use std::time::Duration;
 
+use super::sleepers::Asleep;
 use super::{Message, clock};
+use crate::sys::Pin;
 use crate::{
-    Error, ErrorKind, EventMask, Limits, Registry, SessionOptions, SpawnOptions, StopPolicy,
+    Error, ErrorKind, EventMask, Limits, Process, Reason, Registry, SessionOptions, SpawnOptions,
+    StopPolicy,
 };
 
 /// Longer than anything here takes on any machine.
@@ -105,6 +108,111 @@ fn a_reactor_that_panics_leaves_nobody_waiting_and_the_drop_leaves_nothing_alive
     assert!(is_child(process.pid()), "the panic itself kills nobody");
     drop(registry);
     assert!(!is_child(process.pid()), "killed and reaped by the drop");
+}
+
+/// A process, and a thread that sleeps on it and is given no processor when it exits.
+struct Neglected {
+    registry: Registry,
+    process: Process,
+    pin: Arc<Pin>,
+}
+
+impl Neglected {
+    fn new() -> Self {
+        let registry = Registry::new().expect("a registry");
+        let mut command = Command::new("cat");
+        let process = registry
+            .spawn(1, command.stdin(Stdio::piped()))
+            .expect("there is `cat`");
+        let id = process.id();
+        let core = registry
+            .0
+            .shared
+            .read("test", move |_, watchlist| watchlist.get(id).cloned())
+            .expect("it answers");
+        let pin = core.and_then(|core| core.pin()).expect("it lives");
+        Self {
+            registry,
+            process,
+            pin,
+        }
+    }
+
+    fn sleeps(&self) -> Asleep<'_> {
+        let shared = &self.registry.0.shared;
+        shared.sleepers.lie_down(self.process.id(), &self.pin)
+    }
+
+    /// It is dead when this returns.
+    fn exit(&self) {
+        drop(self.process.take_stdin());
+        let until = clock::now() + WATCHDOG;
+        let dead = crate::sys::sleep_on_alone(&self.pin, Some(until));
+        assert!(dead.expect("it can be slept on"));
+    }
+}
+
+#[test]
+fn a_request_finds_what_exited_before_it_though_somebody_sleeps_on_it() {
+    let scene = Neglected::new();
+    let asleep = scene.sleeps();
+    scene.exit();
+    assert_eq!(scene.registry.processes().expect("it answers").len(), 0);
+    drop(asleep);
+    let scene = Neglected::new();
+    let _asleep = scene.sleeps();
+    scene.exit();
+    let report = scene.registry.end_session(1).expect("it is ended");
+    assert!(report.members().is_empty(), "it had gone before: {report}");
+    let exit = scene.process.wait().expect("it has exited");
+    assert_eq!(exit.asked(), None, "nothing was sent to what was dead");
+}
+
+#[test]
+fn an_exit_that_somebody_waits_for_is_not_left_to_a_sleeper() {
+    for sleeps_before in [true, false] {
+        let scene = Neglected::new();
+        let before = sleeps_before.then(|| scene.sleeps());
+        let events = scene.registry.subscribe_to(EventMask::EXITED);
+        let after = before.or_else(|| {
+            // One round of the reactor more: it goes to sleep itself.
+            scene.registry.processes().expect("it answers");
+            Some(scene.sleeps())
+        });
+        scene.exit();
+        let event = events.receiver().recv_timeout(WATCHDOG);
+        event.expect("subscribed to");
+        drop(after);
+    }
+
+    let scene = Neglected::new();
+    let session = scene
+        .registry
+        .session(1)
+        .expect("it answers")
+        .expect("it is there");
+    let (done, empty) = mpsc::channel();
+    std::thread::scope(|scope| {
+        let _asleep = scene.sleeps();
+        scope.spawn(move || done.send(session.wait_empty().is_ok()));
+        scene.exit();
+        assert_eq!(empty.recv_timeout(WATCHDOG), Ok(true));
+    });
+}
+
+/// The time is over while it sleeps: what exited before that has exited by itself.
+#[test]
+fn a_time_limit_is_kept_though_somebody_sleeps_on_the_process() {
+    let registry = Registry::new().expect("a registry");
+    let options = SpawnOptions::new().time_limit(Duration::from_millis(20));
+    let process = registry
+        .spawn_with(1, &mut sleeper(), &options)
+        .expect("there is `sleep`");
+    let exit = process
+        .wait_timeout(WATCHDOG)
+        .expect("it can be waited for");
+    let asked = exit.expect("it is killed").asked();
+    assert_eq!(asked.map(|(_, reason)| reason), Some(Reason::TimeLimit));
 }
 
 /// Nobody listens for it and nothing else happens: it is not left for the moment at which the process exits.

@@ -28,6 +28,7 @@
 //!
 //! **A poll.** [`Poller`] waits for the exit of any watched pin, one timer and one mailbox. [`Watch`] adds and removes
 //! pins from any thread. One registration for each process, which may be edge-triggered: the reader keeps the state.
+//! What somebody else will tell may be muted meanwhile, where the back end can.
 //! The timer is armed to an absolute instant; it may fire early (never late by design), and whoever arms it looks at
 //! the clock and arms it again.
 //!

@@ -190,6 +190,26 @@ impl Watch {
         Ok(self.queue.watch(pin.queue(), key)?)
     }
 
+    /// What is watched cannot be muted: it has a queue of its own, and that is what is slept on as well.
+    #[allow(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "another back end can"
+    )]
+    pub(crate) fn mute(&self, _pin: &Pin, _key: u64) -> io::Result<bool> {
+        Ok(false)
+    }
+
+    /// Nothing is muted.
+    #[allow(
+        clippy::unused_self,
+        clippy::unnecessary_wraps,
+        reason = "another back end mutes"
+    )]
+    pub(crate) fn unmute(&self, _pin: &Pin, _key: u64) -> io::Result<()> {
+        Ok(())
+    }
+
     /// There are no leaves.
     pub(crate) fn add_leaf(&self, leaf: &Leaf, _key: u64) -> io::Result<()> {
         match *leaf {}

@@ -25,6 +25,9 @@ pub(crate) struct Poller {
     watch: Watch,
 }
 
+/// What is wanted of a pidfd.
+const ITS_END: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ET);
+
 /// Adds pins to a [`Poller`] and removes them, from any thread.
 ///
 /// By `epoll_ctl(2)` on mio's own epoll, with the token as the data, as mio does it. Not by mio's `register`: that writes
@@ -131,8 +134,32 @@ impl Watch {
             .filter(|token| *token < TIMER)
             .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "no room for the key"))?;
         let data = epoll::EventData::new_u64(token.0 as u64);
-        let flags = epoll::EventFlags::IN | epoll::EventFlags::ET;
-        Ok(epoll::add(&*self.registry, pin.fd(), data, flags)?)
+        Ok(epoll::add(&*self.registry, pin.fd(), data, ITS_END)?)
+    }
+
+    /// Keeps quiet about a process that is watched under this key, until [`unmute`](Self::unmute). That it was reaped may be
+    /// reported all the same. Returns whether this back end can do that.
+    ///
+    /// A kernel before 6.9 wakes the poll nevertheless, which then finds nothing to report: pidfds did not tell it what
+    /// they woke it for.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if it is not watched.
+    pub(crate) fn mute(&self, pin: &Pin, key: u64) -> io::Result<bool> {
+        let data = epoll::EventData::new_u64(key);
+        epoll::modify(&*self.registry, pin.fd(), data, epoll::EventFlags::ET)?;
+        Ok(true)
+    }
+
+    /// Reports it again, and at once if it has ended.
+    ///
+    /// # Errors
+    ///
+    /// `ENOENT` if it is not watched.
+    pub(crate) fn unmute(&self, pin: &Pin, key: u64) -> io::Result<()> {
+        let data = epoll::EventData::new_u64(key);
+        Ok(epoll::modify(&*self.registry, pin.fd(), data, ITS_END)?)
     }
 
     /// Watches a leaf under a key that was never used before, neither for a leaf nor for a pin: it is reported as ready when it

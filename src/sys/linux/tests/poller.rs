@@ -45,6 +45,38 @@ fn an_exit_is_reported_once_under_its_key() {
 }
 
 #[test]
+fn a_muted_end_is_reported_when_it_is_unmuted_and_not_before() {
+    let mut poller = Poller::new().unwrap();
+    let mut child = Actor::idle();
+    let pin = child.pin();
+    let watch = poller.watch();
+    watch.add(&pin, 42).unwrap();
+    assert!(watch.mute(&pin, 42).unwrap());
+    child.hang_up();
+    until_dead(&pin);
+    assert_eq!(look(&mut poller), []);
+    watch.unmute(&pin, 42).unwrap();
+    assert_eq!(wait(&mut poller), [Ready::Process(42)]);
+    assert_eq!(look(&mut poller), [], "edge-triggered");
+    watch.remove(&pin).unwrap();
+    assert!(watch.mute(&pin, 42).is_err(), "it is not watched any more");
+}
+
+#[test]
+fn who_is_unmuted_in_time_is_reported_as_ever() {
+    let mut poller = Poller::new().unwrap();
+    let mut child = Actor::idle();
+    let pin = child.pin();
+    let watch = poller.watch();
+    watch.add(&pin, 42).unwrap();
+    watch.mute(&pin, 42).unwrap();
+    watch.unmute(&pin, 42).unwrap();
+    assert_eq!(look(&mut poller), []);
+    child.hang_up();
+    assert_eq!(wait(&mut poller), [Ready::Process(42)]);
+}
+
+#[test]
 fn a_process_that_ended_before_it_was_watched_is_reported() {
     let mut poller = Poller::new().unwrap();
     let mut child = Actor::idle();
