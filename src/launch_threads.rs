@@ -1,10 +1,10 @@
 //! Threads that launch and stay: what is bound to the end of the thread that launched it is bound to these.
 
+use std::collections::VecDeque;
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
-
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use crate::sys;
 
@@ -14,16 +14,28 @@ const MOST: usize = 16;
 type Job = Box<dyn FnOnce() + Send>;
 
 /// Starts with no thread. Has one more whenever all are at work, and keeps them until the end.
+///
+/// On condition variables and not on channels: whoever waits for one of those gives its processor away some times before it
+/// sleeps, and with as many callers as a busy host has that is more work than to sleep.
 #[derive(Debug, Default)]
-pub(crate) struct LaunchThreads(Mutex<State>);
+pub(crate) struct LaunchThreads(Arc<Office>);
 
-#[derive(Debug, Default)]
+#[derive(Default)]
+struct Office {
+    state: Mutex<State>,
+    /// There is a job, or none will ever come.
+    news: Condvar,
+}
+
+#[derive(Default)]
 struct State {
-    jobs: Option<(Sender<Job>, Receiver<Job>)>,
+    jobs: VecDeque<Job>,
+    /// Promises that are not kept.
+    under_way: usize,
     threads: usize,
-    /// Jobs that are not done.
-    under_way: Arc<Mutex<usize>>,
     over: bool,
+    /// The threads are there for ever.
+    stay: bool,
 }
 
 impl LaunchThreads {
@@ -36,70 +48,151 @@ impl LaunchThreads {
         &self,
         job: impl FnOnce() -> T + Send + 'static,
     ) -> io::Result<T> {
-        let (answer, answered) = bounded(1);
-        let (jobs, under_way) = self.ready()?;
-        let done = Arc::clone(&under_way);
+        let answer = Arc::new(Answer::default());
+        let promise = Promise::new(&self.0, &answer);
         let job = Box::new(move || {
-            let result = job();
-            // Before the answer: the caller may ask for the next one at once, and this thread is free for it.
-            count(&done, |jobs| *jobs -= 1);
-            // There is room for it, and the caller waits.
-            drop(answer.send(result));
+            let value = job();
+            promise.keep(value);
         });
-        let broken = || io::Error::from(io::ErrorKind::BrokenPipe);
-        jobs.send(job).map_err(|_| broken())?;
-        answered.recv().map_err(|_| broken())
+        self.give_out(job)?;
+        answer
+            .wait()
+            .ok_or_else(|| io::Error::from(io::ErrorKind::BrokenPipe))
     }
 
-    /// Counts a job in, and sees to it that there is a thread for it.
-    fn ready(&self) -> io::Result<(Sender<Job>, Arc<Mutex<usize>>)> {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    /// Sees to it that there is a thread for the job.
+    fn give_out(&self, job: Job) -> io::Result<()> {
+        let mut state = self.0.lock();
         if state.over {
             return Err(io::ErrorKind::BrokenPipe.into());
         }
-        let (sender, receiver) = state.jobs.get_or_insert_with(unbounded).clone();
-        let mut enough = false;
-        let threads = state.threads;
-        count(&state.under_way, |jobs| {
-            enough = *jobs < threads || threads >= MOST;
-            *jobs += 1;
-        });
-        if !enough {
-            match begin(receiver) {
+        if state.under_way > state.threads && state.threads < MOST {
+            match begin(Arc::clone(&self.0)) {
                 Ok(()) => state.threads += 1,
                 // The others will get to it.
-                Err(_) if threads > 0 => {}
-                Err(error) => {
-                    count(&state.under_way, |jobs| *jobs -= 1);
-                    return Err(error);
-                }
+                Err(_) if state.threads > 0 => {}
+                Err(error) => return Err(error),
             }
         }
-        Ok((sender, Arc::clone(&state.under_way)))
+        state.jobs.push_back(job);
+        drop(state);
+        self.0.news.notify_one();
+        Ok(())
     }
 
-    /// Lets the threads go: each ends when what it is doing is done. With `stay` they never do, for the sake of what they
+    /// Lets the threads go: each ends when there is nothing left to do. With `stay` they never do, for the sake of what they
     /// have launched.
     pub(crate) fn end(&self, stay: bool) {
-        let mut state = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.0.lock();
         state.over = true;
-        let jobs = state.jobs.take();
-        if stay {
-            std::mem::forget(jobs);
+        state.stay = stay;
+        drop(state);
+        self.0.news.notify_all();
+    }
+}
+
+impl Office {
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Nothing panics between two of its fields.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn next(&self) -> Option<Job> {
+        let mut state = self.lock();
+        loop {
+            if let Some(job) = state.jobs.pop_front() {
+                return Some(job);
+            }
+            if state.over && !state.stay {
+                return None;
+            }
+            state = self
+                .news
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
         }
     }
 }
 
-fn count(jobs: &Mutex<usize>, change: impl FnOnce(&mut usize)) {
-    change(&mut jobs.lock().unwrap_or_else(PoisonError::into_inner));
+impl std::fmt::Debug for Office {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Office").finish_non_exhaustive()
+    }
 }
 
-fn begin(jobs: Receiver<Job>) -> io::Result<()> {
+/// What the caller sleeps on.
+struct Answer<T> {
+    /// `Some(None)`: there will be none.
+    given: Mutex<Option<Option<T>>>,
+    come: Condvar,
+}
+
+impl<T> Default for Answer<T> {
+    fn default() -> Self {
+        Self {
+            given: Mutex::new(None),
+            come: Condvar::new(),
+        }
+    }
+}
+
+impl<T> Answer<T> {
+    fn wait(&self) -> Option<T> {
+        let mut given = self.lock();
+        loop {
+            if let Some(answer) = given.take() {
+                return answer;
+            }
+            given = self
+                .come
+                .wait(given)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Option<T>>> {
+        self.given.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives the answer when it is dropped: what it was kept with, or, after a panic, that there is none.
+struct Promise<T> {
+    office: Arc<Office>,
+    answer: Arc<Answer<T>>,
+    value: Option<T>,
+}
+
+impl<T> Promise<T> {
+    fn new(office: &Arc<Office>, answer: &Arc<Answer<T>>) -> Self {
+        office.lock().under_way += 1;
+        Self {
+            office: Arc::clone(office),
+            answer: Arc::clone(answer),
+            value: None,
+        }
+    }
+
+    fn keep(mut self, value: T) {
+        self.value = Some(value);
+    }
+}
+
+impl<T> Drop for Promise<T> {
+    fn drop(&mut self) {
+        // Before the answer is heard: the caller may ask for the next one at once, and this thread is free for it.
+        self.office.lock().under_way -= 1;
+        *self.answer.lock() = Some(self.value.take());
+        self.answer.come.notify_one();
+    }
+}
+
+fn begin(office: Arc<Office>) -> io::Result<()> {
     let work = move || {
         // What is launched has the mask that it is told to have, not this one.
         sys::block_all_signals();
-        for job in jobs {
-            job();
+        while let Some(job) = office.next() {
+            // Its caller hears that there is no answer.
+            drop(catch_unwind(AssertUnwindSafe(job)));
         }
     };
     thread::Builder::new()
@@ -110,6 +203,8 @@ fn begin(jobs: Receiver<Job>) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use crossbeam_channel::bounded;
+
     use super::*;
 
     #[test]
@@ -135,6 +230,19 @@ mod tests {
         threads.end(false);
         let after = threads.run(|| 3).expect_err("it is over");
         assert_eq!(after.kind(), io::ErrorKind::BrokenPipe);
+    }
+
+    #[test]
+    fn a_job_that_panics_has_no_answer_and_takes_no_thread_with_it() {
+        let threads = LaunchThreads::default();
+        for _ in 0..2 * MOST {
+            let none = threads.run(|| panic!("asked for by a test"));
+            let none: io::Result<()> = none;
+            let error = none.expect_err("there is no answer");
+            assert_eq!(error.kind(), io::ErrorKind::BrokenPipe);
+        }
+        assert_eq!(threads.run(|| 1).expect("a thread"), 1);
+        threads.end(false);
     }
 
     #[test]
