@@ -74,15 +74,16 @@ impl Machine {
         }
     }
 
+    /// Whether an end or a stop wants to see that it goes.
+    pub(crate) fn is_asked_to_exit(&self, process: ProcessId) -> bool {
+        self.members.get(&process).is_some_and(|member| {
+            let life = self.lives.get(&member.life);
+            member.stop.is_some() || life.is_some_and(|life| life.end.is_some())
+        })
+    }
+
     fn status_patience(&self, process: ProcessId) -> Duration {
-        let Some(member) = self.members.get(&process) else {
-            return STATUS_PATIENCE;
-        };
-        let ending = self
-            .lives
-            .get(&member.life)
-            .is_some_and(|life| life.end.is_some());
-        if ending || member.stop.is_some() {
+        if self.is_asked_to_exit(process) {
             STATUS_PATIENCE_IN_AN_END
         } else {
             STATUS_PATIENCE

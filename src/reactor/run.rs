@@ -259,9 +259,29 @@ impl Reactor {
         }
     }
 
+    /// Hands in who has exited: first those who were not asked to, since of them somebody may have to hear at once, then those
+    /// of whom an end or a stop wants to see that they go, however many these are.
     fn exits(&mut self) {
-        let mut ready = std::mem::take(&mut self.ready);
-        for event in ready.drain(..) {
+        let ready = std::mem::take(&mut self.ready);
+        let mut asked = self.unasked_exits(ready).0.into_iter();
+        let mut handed_in = 0;
+        while let Some(process) = asked.next() {
+            self.input(Input::Ready { process }, clock::now());
+            handed_in += 1;
+            if handed_in % SO_MANY == 0 && asked.len() > 0 {
+                let ready = self.ready_now();
+                let (later, others) = self.unasked_exits(ready);
+                // They have their turn in the next round, whatever comes in this one.
+                let later = later.into_iter().map(|process| Ready::Process(process.0));
+                self.ready.extend(later.chain(others));
+            }
+        }
+    }
+
+    /// Hands in those exits that nobody has asked for. Returns the others, and what is not an exit.
+    fn unasked_exits(&mut self, ready: Vec<Ready>) -> (Vec<ProcessId>, Vec<Ready>) {
+        let (mut asked, mut others) = (Vec::new(), Vec::new());
+        for event in ready {
             match event {
                 Ready::Process(key) if self.leaf_keys.contains_key(&key) => {
                     let life = self.leaf_keys[&key];
@@ -269,16 +289,24 @@ impl Reactor {
                 }
                 Ready::Process(key) => {
                     let process = ProcessId(key);
-                    self.input(Input::Ready { process }, clock::now());
+                    if self.machine.is_asked_to_exit(process) {
+                        asked.push(process);
+                    } else {
+                        self.input(Input::Ready { process }, clock::now());
+                    }
                 }
-                // The mailbox is drained and the deadline looked at on every round.
-                Ready::Mailbox | Ready::Timer => {}
+                Ready::Mailbox | Ready::Timer => others.push(event),
             }
         }
-        // Unless there was a rest or a crowd: then it has what came during that.
-        if self.ready.is_empty() {
-            self.ready = ready;
-        }
+        (asked, others)
+    }
+
+    /// What has come by now. What does not fit comes with the next wait.
+    fn ready_now(&mut self) -> Vec<Ready> {
+        let mut ready = Vec::new();
+        // No error is known; the next wait would have it too.
+        drop(self.poller.rest(Duration::ZERO, &mut ready));
+        ready
     }
 
     /// Sleeps a moment before what nobody waits for, so that whoever has been told an exit goes on at once: a thread that
@@ -319,18 +347,22 @@ impl Reactor {
         self.forget_listeners();
     }
 
-    /// Hands in who has exited while many are signalled: nobody else's exit waits for the last of them, and the first of
-    /// them are taken away while the others die.
+    /// Hands in who has exited while many are signalled: nobody else's exit waits for the last of them, and some of them are
+    /// taken away while the others die.
     fn exits_meanwhile(&mut self) {
         self.at_leisure = false;
-        let mut ready = Vec::new();
-        // No error is known; the next wait would have it too. What does not fit comes with that.
-        drop(self.poller.rest(Duration::ZERO, &mut ready));
-        for event in ready {
+        let mut taken_away = 0;
+        for event in self.ready_now() {
             match event {
                 Ready::Process(key) if !self.leaf_keys.contains_key(&key) => {
                     let process = ProcessId(key);
-                    self.machine.handle(Input::Ready { process }, clock::now());
+                    let asked = self.machine.is_asked_to_exit(process);
+                    taken_away += usize::from(asked);
+                    if asked && taken_away > SO_MANY {
+                        self.ready.push(event);
+                    } else {
+                        self.machine.handle(Input::Ready { process }, clock::now());
+                    }
                 }
                 event @ (Ready::Process(_) | Ready::Mailbox | Ready::Timer) => {
                     self.ready.push(event);

@@ -110,6 +110,62 @@ fn a_reactor_that_panics_leaves_nobody_waiting_and_the_drop_leaves_nothing_alive
     assert!(!is_child(process.pid()), "killed and reaped by the drop");
 }
 
+fn until_dead(pin: &Pin) {
+    let until = clock::now() + WATCHDOG;
+    let dead = crate::sys::sleep_on_alone(pin, Some(until));
+    assert!(dead.expect("it can be slept on"));
+}
+
+/// A process that exits when its input is closed.
+fn reader(registry: &Registry, session: u64) -> (Process, Arc<Pin>) {
+    let mut command = Command::new("cat");
+    let process = registry
+        .spawn(session, command.stdin(Stdio::piped()))
+        .expect("there is `cat`");
+    let id = process.id();
+    let core = registry
+        .0
+        .shared
+        .read("test", move |_, watchlist| watchlist.get(id).cloned())
+        .expect("it answers");
+    let pin = core.and_then(|core| core.pin()).expect("it lives");
+    (process, pin)
+}
+
+/// They have all exited, the crowd first, when the reactor looks.
+#[test]
+fn an_exit_that_nobody_asked_for_does_not_wait_for_a_crowd_that_is_ended() {
+    let registry = Registry::new().expect("a registry");
+    let events = registry.subscribe_to(EventMask::EXITED);
+    let crowd: Vec<_> = (0..40).map(|_| reader(&registry, 1)).collect();
+    let (other, other_pin) = reader(&registry, 2);
+    let patient = StopPolicy::wait_then_kill(Duration::MAX);
+    let ending = registry.begin_end_session(1, &patient).expect("it begins");
+    let (go_on, hold) = mpsc::channel::<()>();
+    let (held, is_held) = mpsc::channel();
+    let question = Box::new(move |_: &_, _: &_, _| {
+        held.send(()).expect("the test listens");
+        // The test goes on, or has failed.
+        hold.recv_timeout(WATCHDOG).ok();
+    });
+    let shared = &registry.0.shared;
+    shared
+        .mail
+        .send(Message::Ask(question))
+        .expect("it is there");
+    is_held.recv_timeout(WATCHDOG).expect("it is asked");
+    for (process, pin) in &crowd {
+        drop(process.take_stdin());
+        until_dead(pin);
+    }
+    drop(other.take_stdin());
+    until_dead(&other_pin);
+    go_on.send(()).expect("it is held");
+    let first = events.receiver().recv_timeout(WATCHDOG);
+    assert_eq!(first.expect("they exit").process(), Some(other.id()));
+    assert!(ending.wait().expect("it ends").is_clean());
+}
+
 /// A process, and a thread that sleeps on it and is given no processor when it exits.
 struct Neglected {
     registry: Registry,
@@ -120,17 +176,7 @@ struct Neglected {
 impl Neglected {
     fn new() -> Self {
         let registry = Registry::new().expect("a registry");
-        let mut command = Command::new("cat");
-        let process = registry
-            .spawn(1, command.stdin(Stdio::piped()))
-            .expect("there is `cat`");
-        let id = process.id();
-        let core = registry
-            .0
-            .shared
-            .read("test", move |_, watchlist| watchlist.get(id).cloned())
-            .expect("it answers");
-        let pin = core.and_then(|core| core.pin()).expect("it lives");
+        let (process, pin) = reader(&registry, 1);
         Self {
             registry,
             process,
@@ -146,9 +192,7 @@ impl Neglected {
     /// It is dead when this returns.
     fn exit(&self) {
         drop(self.process.take_stdin());
-        let until = clock::now() + WATCHDOG;
-        let dead = crate::sys::sleep_on_alone(&self.pin, Some(until));
-        assert!(dead.expect("it can be slept on"));
+        until_dead(&self.pin);
     }
 }
 
