@@ -98,6 +98,11 @@ impl Publisher {
         self.subscribers.len() < before
     }
 
+    /// Whether somebody wants to hear of anything at all: an exit may be what it comes from.
+    pub(super) fn has_subscribers(&self) -> bool {
+        !self.subscribers.is_empty()
+    }
+
     /// Whether somebody wants to hear of exits.
     pub(super) fn wants_exits(&self) -> bool {
         self.wants(EventMask::EXITED)

@@ -232,7 +232,7 @@ impl Reactor {
 
     /// Whether an exit concerns anybody but who sleeps on that process.
     fn is_waited_for(&self) -> bool {
-        self.publisher.wants_exits()
+        self.publisher.has_subscribers()
             || self.machine.next_deadline().is_some()
             || !self.sinks.is_empty()
     }

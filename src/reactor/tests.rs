@@ -214,10 +214,14 @@ fn a_request_finds_what_exited_before_it_though_somebody_sleeps_on_it() {
 
 #[test]
 fn an_exit_that_somebody_waits_for_is_not_left_to_a_sleeper() {
-    for sleeps_before in [true, false] {
+    let masks = [EventMask::EXITED, EventMask::SESSIONS];
+    for (sleeps_before, mask) in [true, false]
+        .into_iter()
+        .flat_map(|before| masks.map(|mask| (before, mask)))
+    {
         let scene = Neglected::new();
         let before = sleeps_before.then(|| scene.sleeps());
-        let events = scene.registry.subscribe_to(EventMask::EXITED);
+        let events = scene.registry.subscribe_to(mask);
         let after = before.or_else(|| {
             // One round of the reactor more: it goes to sleep itself.
             scene.registry.processes().expect("it answers");
