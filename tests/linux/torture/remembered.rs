@@ -6,7 +6,9 @@ use rustix::process::{WaitOptions, wait};
 use super::host::assert_in_use;
 use super::memory;
 use crate::support::adversary::{is_copy, leave};
-use crate::support::{Works as _, await_end_of_input, builder, host, role, say, sleeper};
+use crate::support::{
+    Works as _, await_end_of_input, builder, eventually, host, role, say, sleeper,
+};
 
 /// So many are there that have nothing to do with any session.
 const MANY: usize = 3000;
@@ -61,6 +63,10 @@ pub(super) fn what_is_learned_of_strangers_goes_with_the_end_or_with_them() {
     end_one(&registry, sleeper());
     drop(control);
     assert!(neglectful.wait().expect("our child").success());
-    let few = end_one(&registry, sleeper());
-    assert_in_use(before + few + GROWS, "without them");
+    // A pass keeps room for as many as there were when it looked, and other tests may have had hundreds at that moment which
+    // are gone by now. What is kept for good is still there after the next one.
+    eventually("what is known of them is forgotten", || {
+        let few = end_one(&registry, sleeper());
+        memory::in_use() <= before + few + GROWS
+    });
 }
