@@ -252,6 +252,9 @@ impl Reactor {
             .iter()
             .take_while(|&message| quiet(message))
             .count();
+        if births == 0 {
+            return;
+        }
         let rest = self.messages.split_off(births);
         for message in std::mem::replace(&mut self.messages, rest) {
             let now = clock::now();
