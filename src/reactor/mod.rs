@@ -26,6 +26,7 @@
 //! [`ErrorKind::ReactorGone`](crate::ErrorKind::ReactorGone), none hangs.
 
 mod apply;
+mod asked;
 mod cell;
 mod clock;
 mod forebears;
