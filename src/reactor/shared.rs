@@ -17,7 +17,7 @@ use super::index::Index;
 use super::mailbox::{Mail, Message};
 use super::pass::Lasting;
 use super::publish::Publisher;
-use super::sleepers::{Asleep, Sleepers};
+use super::sleepers::Sleepers;
 use super::watchlist::Watchlist;
 use crate::capabilities::{Capabilities, Capability};
 use crate::cradles::Cradles;
@@ -40,8 +40,8 @@ use crate::sys::{self, Facilities, Lifeline, Look, Pin, Subreaper, Watch, Woken}
 /// Most programs are still running then.
 const SOON: Duration = Duration::from_millis(1);
 
-/// Most short programs have come and gone by then: the reactor takes in the birth together with the exit, and wakes once for both. A second
-/// time, while the program runs, it would take processor and caches away from whom the host waits for.
+/// Most short programs have come and gone by then: the reactor takes in the birth together with the exit, and wakes once for
+/// both. A second time, while the program runs, it would take processor and caches away from whom the host waits for.
 const LATER: Duration = Duration::from_millis(20);
 
 /// What every handle of a registry shares with its reactor.
@@ -494,10 +494,11 @@ impl Core {
             match sys::sleep_on(&pin, &self.shared.line, deadline) {
                 Ok(Woken::Process) => {
                     if let Some(exit) = self.peek_kernel(&pin) {
-                        if asleep.is_some_and(Asleep::has_seen) {
+                        if let Some(asleep) = asleep {
                             let process = self.process;
                             // A reactor that is gone does not want to know.
-                            drop(self.shared.mail.send(Message::ExitSeen { process }));
+                            let tell = || self.shared.mail.send(Message::ExitSeen { process });
+                            asleep.has_seen(|| drop(tell()));
                         }
                         return Ok(Some(exit));
                     }

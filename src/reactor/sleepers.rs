@@ -103,15 +103,18 @@ impl Sleepers {
 }
 
 impl Asleep<'_> {
-    /// It has seen the exit, and everything about it. Returns whether it is for this thread to tell the reactor: nobody else
-    /// does.
-    pub(super) fn has_seen(mut self) -> bool {
+    /// It has seen the exit, and everything about it, and tells the reactor by `tell` if nobody else does.
+    ///
+    /// Under the lock: a reactor that listens from this moment on has been told, or finds it in the poll, however long this
+    /// thread is kept from going on.
+    pub(super) fn has_seen(mut self, tell: impl FnOnce()) {
         let mut inner = self.sleepers.lock();
         self.told = true;
         let bed = inner.beds.get_mut(&self.process);
-        let ours = bed.is_some_and(|bed| std::mem::take(&mut bed.muted));
+        if bed.is_some_and(|bed| std::mem::take(&mut bed.muted)) {
+            tell();
+        }
         drop(inner);
-        ours
     }
 }
 
@@ -206,6 +209,13 @@ mod tests {
         assert_eq!(scene.reported(), expected);
     }
 
+    /// Whether it is for this one to tell the exit.
+    fn tells(asleep: Asleep<'_>) -> bool {
+        let mut told = false;
+        asleep.has_seen(|| told = true);
+        told
+    }
+
     const REPORTED: [Ready; 1] = [Ready::Process(PROCESS.0)];
 
     #[test]
@@ -214,8 +224,8 @@ mod tests {
             let first = scene.lie_down();
             let second = scene.lie_down();
             scene.end();
-            assert!(second.has_seen());
-            assert!(!first.has_seen(), "one is enough");
+            assert!(tells(second));
+            assert!(!tells(first), "one is enough");
         });
     }
 
@@ -243,7 +253,7 @@ mod tests {
             let unsure = scene.lie_down();
             scene.end();
             drop(unsure);
-            assert!(!others.has_seen());
+            assert!(!tells(others));
         });
     }
 
@@ -253,20 +263,20 @@ mod tests {
             let asleep = scene.lie_down();
             scene.end();
             scene.sleepers.set_listens(true);
-            assert!(!asleep.has_seen());
+            assert!(!tells(asleep));
         });
         reports(&REPORTED, |scene| {
             scene.sleepers.set_listens(true);
             let asleep = scene.lie_down();
             scene.end();
-            assert!(!asleep.has_seen());
+            assert!(!tells(asleep));
         });
         reports(&[], |scene| {
             scene.sleepers.set_listens(true);
             scene.sleepers.set_listens(false);
             let asleep = scene.lie_down();
             scene.end();
-            assert!(asleep.has_seen());
+            assert!(tells(asleep));
         });
     }
 }
