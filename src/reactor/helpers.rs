@@ -1,4 +1,4 @@
-//! Threads for what can block, alive only while there is something to do.
+//! Threads for what can block, alive only while there is something to do, or may be in a moment.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use crate::sys;
 
-/// A bounded queue whose items one thread works off. The thread starts with the first item and ends after the last.
+/// A bounded queue whose items one thread works off. The thread starts with the first item and ends after the last, at once or
+/// when nothing came for a while.
 #[derive(Debug)]
 pub(crate) struct Errands<T>(Arc<Queue<T>>);
 
@@ -17,7 +18,11 @@ struct Queue<T> {
     name: String,
     capacity: usize,
     work: fn(T),
+    /// So long the thread waits for another item.
+    linger: Duration,
     state: Mutex<State<T>>,
+    /// There is an item, or there will be none.
+    news: Condvar,
     /// The thread has nothing left to do.
     idle: Condvar,
     refused: AtomicU64,
@@ -27,22 +32,40 @@ struct Queue<T> {
 struct State<T> {
     items: VecDeque<T>,
     running: bool,
+    /// The thread sleeps until there is another item.
+    lingers: bool,
+    /// Nothing more is waited for.
+    parted: bool,
     thread: Option<JoinHandle<()>>,
 }
 
 impl<T: Send + 'static> Errands<T> {
     /// `name` is the thread's; `work` does one item, and may block.
     pub(crate) fn new(name: String, capacity: usize, work: fn(T)) -> Self {
+        Self::lingering(name, capacity, work, Duration::ZERO)
+    }
+
+    /// The same with a thread that waits for so long whether there is more to do: another one is not started in no time.
+    pub(crate) fn lingering(
+        name: String,
+        capacity: usize,
+        work: fn(T),
+        linger: Duration,
+    ) -> Self {
         let state = Mutex::new(State {
             items: VecDeque::new(),
             running: false,
+            lingers: false,
+            parted: false,
             thread: None,
         });
         Self(Arc::new(Queue {
             name,
             capacity,
             work,
+            linger,
             state,
+            news: Condvar::new(),
             idle: Condvar::new(),
             refused: AtomicU64::new(0),
         }))
@@ -57,6 +80,9 @@ impl<T: Send + 'static> Errands<T> {
         }
         state.items.push_back(item);
         if state.running {
+            if state.lingers {
+                self.0.news.notify_one();
+            }
             return Ok(());
         }
         let queue = Arc::clone(&self.0);
@@ -80,7 +106,9 @@ impl<T: Send + 'static> Errands<T> {
 
     /// Waits until the thread is gone, and what it held with it, unless what it is doing takes longer than this.
     pub(super) fn part(&self, patience: Duration) {
-        let state = self.0.lock();
+        let mut state = self.0.lock();
+        state.parted = true;
+        self.0.news.notify_one();
         let waited = self
             .0
             .idle
@@ -106,25 +134,32 @@ impl<T: Send + 'static> Errands<T> {
 impl<T> Queue<T> {
     fn work_off(&self) {
         sys::block_all_signals();
-        loop {
-            let item = {
-                let mut state = self.lock();
-                match state.items.pop_front() {
-                    Some(item) => item,
-                    None => {
-                        // Under the lock: whoever pushes next sees that a new thread is needed.
-                        state.running = false;
-                        self.idle.notify_all();
-                        return;
-                    }
-                }
-            };
+        while let Some(item) = self.next() {
             // The host's code (its logger) may panic; the next item is none of its business.
             let work = std::panic::AssertUnwindSafe(|| (self.work)(item));
             if std::panic::catch_unwind(work).is_err() {
                 self.refused.fetch_add(1, Ordering::Relaxed);
             }
         }
+    }
+
+    /// The next item. `None`: the thread is to end.
+    fn next(&self) -> Option<T> {
+        let mut state = self.lock();
+        if state.items.is_empty() && !self.linger.is_zero() {
+            state.lingers = true;
+            let nothing = |state: &mut State<T>| state.items.is_empty() && !state.parted;
+            let waited = self.news.wait_timeout_while(state, self.linger, nothing);
+            (state, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            state.lingers = false;
+        }
+        let item = state.items.pop_front();
+        if item.is_none() {
+            // Under the lock: whoever pushes next sees that a new thread is needed.
+            state.running = false;
+            self.idle.notify_all();
+        }
+        item
     }
 
     fn lock(&self) -> MutexGuard<'_, State<T>> {

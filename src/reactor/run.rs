@@ -149,9 +149,13 @@ pub(crate) fn start(config: Config, plan: Plan) -> std::io::Result<(Arc<Shared>,
     Ok((shared, thread))
 }
 
+/// How long the thread for the passes waits for the next one. Most ends take two, and what a pass has seen says all that the
+/// next would see if nobody was born in between: no thread either.
+const BETWEEN_PASSES: Duration = Duration::from_millis(200);
+
 /// The thread for the passes over all processes, named after the reactor's.
 pub(super) fn passes(name: &str) -> Errands<Pass> {
-    Errands::new(format!("{name}-pass"), 1, pass::run)
+    Errands::lingering(format!("{name}-pass"), 1, pass::run, BETWEEN_PASSES)
 }
 
 /// On a helper's thread: a last try.

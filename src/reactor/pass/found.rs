@@ -63,11 +63,13 @@ impl Round<'_> {
                 &self.shared.facilities,
             )
             .is_ok();
+        let leads_group = group == pid;
+        self.leaves_questions |= leads_group;
         let facts = Facts {
             pid,
             inode: pin.identity().inode,
             relation: Relation::Stranger,
-            leads_group: group == pid,
+            leads_group,
             origin: Origin::Found,
             containment: Containment::Group,
             reach: Reach::Group,

@@ -2,7 +2,8 @@
 //!
 //! A list is not a picture of one moment: what forks and exits all the time can be behind it or ahead of it at every step.
 //! It is one if nobody was born from its beginning to its end, anywhere on the machine: whoever lives at the end was there
-//! all the time, was listed, and was looked at. Then it does not matter who died meanwhile, known or not.
+//! all the time, was listed, and was looked at. Then it does not matter who died meanwhile, known or not. And it remains one
+//! until somebody is born.
 
 use std::sync::Arc;
 
@@ -16,6 +17,10 @@ use crate::sys::Listed;
 impl Round<'_> {
     pub(super) fn go(&mut self) -> Passed {
         self.begin();
+        let mut births = self.table.births();
+        if let Some(passed) = self.as_pictured(births) {
+            return passed;
+        }
         let killing = self.scene.prey.iter().any(|prey| prey.hunt.kill.is_some());
         let newest = self.table.newest();
         let mut met = false;
@@ -23,10 +28,10 @@ impl Round<'_> {
         if let (true, true, Some(newest)) = (self.remembered.restless, chases, newest) {
             // Before the list, which is long where something has left thousands of zombies.
             met |= self.chase(newest);
+            births = self.table.births();
         }
-        let births = self.table.births();
-        self.ask_parents();
         self.note_inhabited();
+        self.ask_parents();
         self.strays = self.strays();
         self.read_descent();
         if killing {
@@ -60,8 +65,10 @@ impl Round<'_> {
         self.listed = listed;
         // What forks all the time has taken numbers meanwhile.
         let restless = (met || self.is_stirred()) && self.table.newest() != newest;
+        self.remembered.picture = None;
         if self.was_nobody_born_since(births) {
             self.conclude_from_one_moment();
+            self.keep_picture(births);
         } else if let (true, true, Some(newest)) = (restless, chases, newest) {
             self.chase(newest);
         }

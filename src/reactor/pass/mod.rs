@@ -12,6 +12,7 @@ mod going;
 mod kin;
 mod lasting;
 mod offspring;
+mod picture;
 mod round;
 mod strays;
 
@@ -22,6 +23,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError, TryLockError};
 use self::descent::Descent;
 pub(in crate::reactor) use self::enclosure::strike;
 pub(in crate::reactor) use self::lasting::Lasting;
+use self::picture::Picture;
 use self::round::Round;
 use super::mailbox::Message;
 use super::shared::{Core, Shared};
@@ -173,6 +175,8 @@ struct Remembered {
     restless: bool,
     /// Whom everybody comes from, where the kernel keeps that.
     descent: Option<Descent>,
+    /// The last round, if that may say what later ones would come to.
+    picture: Option<Picture>,
 }
 
 /// What makes a process a stranger, or not.
@@ -216,6 +220,7 @@ impl Remembered {
     fn forget(&mut self, life: Life) {
         self.dead.remove(&life);
         self.claimed.remove(&life);
+        self.picture.take_if(|picture| picture.is_of(life));
         if self.dead.is_empty() {
             self.dead = IdMap::default();
         }

@@ -30,6 +30,10 @@ impl Round<'_> {
     /// Asks the parents, if they are few.
     pub(super) fn ask_parents(&mut self) {
         self.offspring = Offspring::default();
+        if self.passed.seen.values().all(|seen| seen.inhabited == 0) {
+            // The dead have no children.
+            return;
+        }
         let mut parents = self.all_parents();
         if parents.len() <= FEW || !self.shared.facilities.tells_parents() {
             parents.retain(|_, (_, parent)| is_alive(parent));

@@ -54,6 +54,9 @@ pub(super) struct Round<'a> {
     pub(super) offspring: Offspring<'a>,
     /// Somebody was met of whom nothing can be said yet.
     pub(super) undecided: bool,
+    /// Another look may see more, whoever is born or not: somebody was met closely who was not taken in, or leads a group that
+    /// was not known to be one of the session when the round began.
+    pub(super) leaves_questions: bool,
     pub(super) passed: Passed,
 }
 
@@ -71,6 +74,17 @@ enum Named {
     Nobody,
     /// It is to be looked at again.
     NotYet,
+}
+
+/// What came of a closer look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Met {
+    /// It is a member, from now on.
+    New,
+    Known,
+    Dead,
+    /// It is left alone, this time.
+    Questionable,
 }
 
 /// Why a process was looked at more closely.
@@ -127,6 +141,7 @@ impl<'a> Round<'a> {
             strays: IdSet::default(),
             offspring: Offspring::default(),
             undecided: false,
+            leaves_questions: false,
             passed: Passed::default(),
         }
     }
@@ -352,50 +367,56 @@ impl<'a> Round<'a> {
 
     /// Looks closely at somebody for whom something speaks. Says whether it is alive and new.
     pub(super) fn meet(&mut self, pid: u32, hint: Hint) -> bool {
+        let met = self.look_closely(pid, hint);
+        self.leaves_questions |= met == Met::Questionable;
+        met == Met::New
+    }
+
+    fn look_closely(&mut self, pid: u32, hint: Hint) -> Met {
         let known = self.known.get(&pid).map(Arc::clone);
         if known.is_some_and(|core| self.greet(&core, hint.prey)) {
-            return false;
+            return Met::Known;
         }
         if self.scene.taken_in.contains(&pid) || self.belongs_to_detached(pid) {
-            return false;
+            return Met::Questionable;
         }
         if self.is_anothers(pid, hint.prey) {
-            return false;
+            return Met::Questionable;
         }
         let pin = match Pin::open(pid, &self.shared.facilities) {
             Ok(pin) => pin,
             Err(error) if sys::is_gone(&error) => {
                 self.passed.calm = false;
-                return false;
+                return Met::Dead;
             }
             Err(_no_descriptor) => {
                 self.passed.fate = Fate::Refused;
                 self.seen(hint.prey).living = true;
-                return false;
+                return Met::Questionable;
             }
         };
         if !matches!(pin.is_dead(), Ok(false)) {
             self.note_dead(&pin, hint.prey);
-            return false;
+            return Met::Dead;
         }
         if let Some((group, in_group)) = self.recognise(&pin, hint.prey) {
             if !matches!(pin.is_dead(), Ok(false)) {
                 self.note_dead(&pin, hint.prey);
-                return false;
+                return Met::Dead;
             }
             return self.welcome(pin, hint.prey, group, in_group);
         }
         let Ok(described) = self.table.describe(pid) else {
             self.passed.calm = false;
             self.undecided = true;
-            return false;
+            return Met::Questionable;
         };
         self.meet_parent(described.parent, hint.prey);
         let sighting = self.sighting(pid, &described, hint);
         // Alive after it was read: what was read is about the one that is held.
         if !matches!(pin.is_dead(), Ok(false)) {
             self.note_dead(&pin, hint.prey);
-            return false;
+            return Met::Dead;
         }
         let earlier = !self.scene.prey[hint.prey].hunt.earlier.is_empty();
         let verdict = match sighting.judge() {
@@ -414,10 +435,10 @@ impl<'a> Round<'a> {
             verdict @ (Verdict::Member | Verdict::Claim | Verdict::Stranger) => verdict,
         };
         match verdict {
-            Verdict::Stranger => false,
+            Verdict::Stranger => Met::Questionable,
             Verdict::Claim | Verdict::AskVariable => {
                 self.claim(&pin, hint.prey);
-                false
+                Met::Questionable
             }
             Verdict::Member => self.welcome(pin, hint.prey, described.group, sighting.in_group),
         }
@@ -453,14 +474,14 @@ impl<'a> Round<'a> {
         is_kin.then_some((group, in_group))
     }
 
-    /// It is a member, unless the host spares it. Says whether it is new.
-    fn welcome(&mut self, pin: Pin, prey: usize, group: u32, in_group: bool) -> bool {
+    /// It is a member, unless the host spares it.
+    fn welcome(&mut self, pin: Pin, prey: usize, group: u32, in_group: bool) -> Met {
         if self.is_spared(pin.pid(), &pin) {
             self.claim(&pin, prey);
-            return false;
+            return Met::Questionable;
         }
         self.take_in(pin, prey, group, in_group);
-        true
+        Met::New
     }
 
     /// A parent for whom something speaks is met before its child: whether it is a member decides what the child is.

@@ -1,0 +1,116 @@
+//! What a round has seen, for as long as it stays true.
+//!
+//! A round during which nobody was born is a picture of one moment: whoever lived then was listed, and was looked at. Until
+//! the next birth, anywhere on the machine, whoever lives is in it. So there is nothing to be looked for once those of it
+//! who are of the session have died: whoever else is there was judged, and nobody gets a mark later. While those die who were
+//! killed there is nothing new to be seen either.
+
+use std::time::{Duration, Instant};
+
+use super::kin::is_alive;
+use super::round::Round;
+use super::{Prey, Sought, nobody};
+use crate::machine::{AT_ONE_MOMENT, Fate, IdMap, IdSet, Passed};
+use crate::reactor::clock;
+use crate::reactor::forebears::Descends;
+use crate::session::{Life, ProcessId};
+
+/// How long whom a round has killed may take to die before the others are looked at again: who lives on, and may not be killed
+/// by us, may be somebody's parent, and was not known as that before.
+const TO_DIE: Duration = Duration::from_millis(20);
+
+/// A round that left no question open.
+#[derive(Debug)]
+pub(super) struct Picture {
+    /// How many were ever born, before it and after it.
+    births: u64,
+    /// For whom it was made, and by what they were recognised.
+    sought: IdMap<Life, Sought>,
+    /// Whom they had, those included whom it has found.
+    members: IdSet<ProcessId>,
+    /// When all of them had been killed, for all that is known.
+    killed_at: Option<Instant>,
+}
+
+impl Picture {
+    pub(super) fn is_of(&self, life: Life) -> bool {
+        self.sought.contains_key(&life)
+    }
+
+    /// Whether all that is known of this life by now was known then.
+    fn shows(&self, prey: &Prey) -> bool {
+        let known = prey.leaders.iter().chain(&prey.members);
+        self.sought.get(&prey.hunt.life) == Some(&Sought::of(prey))
+            && known
+                .chain(&prey.parents)
+                .all(|core| self.members.contains(&core.process))
+    }
+}
+
+impl Round<'_> {
+    /// What this round would come to if nobody was born since an earlier one, and all whom that has shown are dead or dying.
+    pub(super) fn as_pictured(&mut self, births: Option<u64>) -> Option<Passed> {
+        let mut picture = self.remembered.picture.take()?;
+        if births != Some(picture.births) {
+            return None;
+        }
+        let passed = self.compare(&mut picture)?;
+        self.remembered.picture = Some(picture);
+        Some(passed)
+    }
+
+    fn compare(&self, picture: &mut Picture) -> Option<Passed> {
+        let prey = &self.scene.prey;
+        if !self.is_plain() || !prey.iter().all(|prey| picture.shows(prey)) {
+            return None;
+        }
+        let may_be_dying = prey.iter().all(|prey| prey.hunt.kill.is_some()) && {
+            let now = clock::now();
+            let killed_at = *picture.killed_at.get_or_insert(now);
+            now.saturating_duration_since(killed_at) < TO_DIE
+        };
+        let mut passed = nobody(self.scene);
+        passed.rounds = AT_ONE_MOMENT;
+        for core in self.known.values() {
+            // Somebody may have been met in a cgroup since.
+            let is_shown = picture.members.contains(&core.process);
+            let lives = is_alive(core);
+            if !is_shown || (lives && !may_be_dying) {
+                return None;
+            }
+            if lives {
+                let whose = self.prey_of(Descends::From(core.life))?;
+                let life = prey[whose].hunt.life;
+                passed.seen.entry(life).or_default().living = true;
+            }
+        }
+        Some(passed)
+    }
+
+    /// Keeps what this round has seen, during which nobody was born, if it may say something of later ones.
+    pub(super) fn keep_picture(&mut self, births: Option<u64>) {
+        let is_whole = self.passed.calm && self.passed.fate == Fate::Complete;
+        let says_all = is_whole && !self.leaves_questions && self.is_plain();
+        self.remembered.picture = births.filter(|_| says_all).map(|births| {
+            let prey = self.scene.prey.iter();
+            let held = prey.flat_map(|prey| prey.leaders.iter().chain(&prey.members));
+            let all = held.chain(self.known.values());
+            Picture {
+                births,
+                members: all.map(|core| core.process).collect(),
+                sought: self.scene.prey.iter().map(sought).collect(),
+                killed_at: None,
+            }
+        });
+    }
+
+    /// Whether what makes somebody a member is read of that one alone, and stays as it is. It does not where orphans come to
+    /// this process, or what an earlier run has left is looked for.
+    fn is_plain(&self) -> bool {
+        self.scene.orphanage.is_none() && self.testimony.is_none()
+    }
+}
+
+fn sought(prey: &Prey) -> (Life, Sought) {
+    (prey.hunt.life, Sought::of(prey))
+}
