@@ -7,10 +7,12 @@ use std::process::ExitCode;
 
 use procession::{Registry, StopPolicy};
 
-use support::adversary::{headless_daemon, large_daemon, large_parent};
+use support::adversary::{
+    headless_daemon, is_orphaned_by_the_end, large_daemon, large_markless_companion, large_parent,
+};
 use support::tree::{Tree, native_tree, tree};
 use support::{
-    LONG_ENOUGH, Pinned, Works, builder, clean, eventually, holds_within, role_of, test,
+    LONG_ENOUGH, Pinned, Works, builder, clean, eventually, holds_within, registry, role_of, test,
 };
 
 fn main() -> ExitCode {
@@ -19,14 +21,22 @@ fn main() -> ExitCode {
             test!(who_exits_slowly_is_not_called_gone_before_it_is_dead).needs_proc(),
             test!(whose_parent_exits_slowly_is_ended_and_not_taken_for_a_stranger).needs_proc(),
             test!(a_daemon_without_its_first_thread_is_ended_with_its_session).needs_proc(),
+            test!(who_is_named_by_nothing_but_a_daemons_group_is_dead_after_a_clean_report)
+                .needs_limit_marks(),
+            test!(who_is_orphaned_by_the_end_is_ended_or_reported).needs_limit_marks(),
         ],
         &[
             role_of!(large_daemon),
             role_of!(large_parent),
             role_of!(headless_daemon),
+            role_of!(large_markless_companion),
+            role_of!(is_orphaned_by_the_end),
         ],
     )
 }
+
+/// So many are ended: of what is to be caught a birth anywhere on the machine may get in the way.
+const ENDS: usize = 10;
 
 /// So often a moment is missed at most that was to be caught.
 const TRIES: usize = 20;
@@ -94,4 +104,37 @@ fn a_daemon_without_its_first_thread_is_ended_with_its_session() {
         assert!(!daemon.is_dead(), "another thread goes on");
         true
     });
+}
+
+/// It goes with the group, and is known to have gone: whose group that is turns out as late as in the first look.
+fn who_is_named_by_nothing_but_a_daemons_group_is_dead_after_a_clean_report() {
+    let registry = registry();
+    for _ in 0..ENDS {
+        let mut tree = native_tree(&registry, 1, "large_markless_companion", &[]);
+        tree.await_ready();
+        let companion = Pinned::open(tree.number()).expect("it lives");
+        assert_ended(&registry, &mut tree, &companion);
+    }
+}
+
+/// In the first look its parent is a stranger, and it a claim; then that one leaves.
+fn who_is_orphaned_by_the_end_is_ended_or_reported() {
+    let registry = registry();
+    for _ in 0..ENDS {
+        let mut tree = native_tree(&registry, 1, "is_orphaned_by_the_end", &[]);
+        tree.await_ready();
+        let orphan = Pinned::open(tree.number()).expect("it lives");
+        let report = clean(
+            registry
+                .end_session_with(1, &StopPolicy::immediate())
+                .works(),
+        );
+        let claimed = report
+            .claims()
+            .iter()
+            .any(|claim| claim.pid == orphan.pid());
+        assert!(orphan.is_dead() || claimed, "\n{report}");
+        orphan.kill();
+        tree.assert_gone();
+    }
 }

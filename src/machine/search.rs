@@ -5,7 +5,8 @@
 //! finds becomes a member, held by a pin of its own. One pass that finds nothing proves little: what forks and exits all
 //! the time can be met by none of its steps. So it takes two passes that are *quiet* (nobody was met, alive or freshly
 //! dead, and no process vanished between being listed and being looked at), or on a machine that is too busy for that
-//! many passes in a row that met nothing that is marked, alive or dead. One is enough if nobody was born meanwhile.
+//! many passes in a row that met nothing that is marked, alive or dead. One is enough if nobody was born meanwhile, and it
+//! need not look at anybody if nobody was born since the one before.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

@@ -46,12 +46,7 @@ impl<T: Send + 'static> Errands<T> {
     }
 
     /// The same with a thread that waits for so long whether there is more to do: another one is not started in no time.
-    pub(crate) fn lingering(
-        name: String,
-        capacity: usize,
-        work: fn(T),
-        linger: Duration,
-    ) -> Self {
+    pub(crate) fn lingering(name: String, capacity: usize, work: fn(T), linger: Duration) -> Self {
         let state = Mutex::new(State {
             items: VecDeque::new(),
             running: false,

@@ -15,7 +15,7 @@ use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use super::pipes::role;
+use super::pipes::{pipe, role};
 use super::platform::{self, set_locks};
 use super::roles::{argument, say};
 use super::wait::{LONG_ENOUGH, eventually, holds_within, let_pass, ms, now};
@@ -161,6 +161,49 @@ pub(crate) fn large_parent() {
         say(std::process::id());
         say(parent);
     }
+    linger();
+}
+
+/// The first of a group of its own has another in it that has not kept its mark, and much memory.
+pub(crate) fn large_markless_companion() {
+    if fork() == Side::Parent {
+        linger();
+    }
+    new_session();
+    if fork() == Side::Child {
+        lower_own_mark();
+        grow_large();
+        say("ready");
+        say(std::process::id());
+    }
+    linger();
+}
+
+/// Its parent, which has not kept its mark, has nothing to do with the session, for all that is to be seen, and leaves when the
+/// one that was launched is dead.
+pub(crate) fn is_orphaned_by_the_end() {
+    let (mut launched, until_death) = pipe();
+    if fork() == Side::Parent {
+        linger();
+    }
+    if fork() == Side::Parent {
+        leave(0);
+    }
+    new_session();
+    drop(until_death);
+    let (mut unmarked, until_unmarked) = pipe();
+    let mut nothing = Vec::new();
+    if fork() == Side::Parent {
+        lower_own_mark();
+        drop(until_unmarked);
+        drop(launched.read_to_end(&mut nothing));
+        leave(0);
+    }
+    new_session();
+    drop(until_unmarked);
+    drop(unmarked.read_to_end(&mut nothing));
+    say("ready");
+    say(std::process::id());
     linger();
 }
 

@@ -114,3 +114,141 @@ impl Round<'_> {
 fn sought(prey: &Prey) -> (Life, Sought) {
     (prey.hunt.life, Sought::of(prey))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::sync::Arc;
+
+    use super::super::{Memory, Scene, lock, look_for};
+    use super::*;
+    use crate::reactor::mailbox::Message;
+    use crate::sys::ProcessTable;
+    use crate::{Process, Registry};
+
+    /// So often somebody else on the machine may fork at the wrong moment.
+    const TRIES: usize = 10_000;
+
+    fn sleeper(registry: &Registry) -> Process {
+        let mut command = Command::new("sleep");
+        let process = registry.spawn(1, command.arg("1000"));
+        process.expect("a process")
+    }
+
+    /// What a pass for the session of this process is about.
+    fn scene(registry: &Registry, process: &Process) -> Scene {
+        let shared = &registry.0.shared;
+        let id = process.id();
+        let (reply, answer) = crossbeam_channel::bounded(1);
+        let asked = Arc::clone(shared);
+        let question = Box::new(
+            move |machine: &crate::machine::Machine, watchlist: &crate::reactor::Watchlist, _| {
+                let life = watchlist.get(id).expect("it is held").life;
+                let hunt = machine.look_around(life).expect("it lives");
+                drop(reply.send(watchlist.scene(vec![hunt], &asked)));
+            },
+        );
+        shared.mail.send(Message::Ask(question)).expect("it runs");
+        answer.recv().expect("it answers")
+    }
+
+    /// Looks until nobody was born meanwhile. `None`: births are not counted here.
+    fn take(registry: &Registry, scene: &Scene, memory: &Memory) -> Option<u64> {
+        ProcessTable::open().ok()?.births()?;
+        for _ in 0..TRIES {
+            look_for(&registry.0.shared, scene, memory, None);
+            if let Some(picture) = &lock(&memory.seen).picture {
+                return Some(picture.births);
+            }
+        }
+        panic!("somebody was born during each of {TRIES} rounds");
+    }
+
+    /// What a round that follows comes to without looking at anybody else, if so many have been born until then.
+    fn compared(
+        registry: &Registry,
+        scene: &Scene,
+        memory: &Memory,
+        births: u64,
+    ) -> Option<Passed> {
+        let table = ProcessTable::open().expect("it was opened before");
+        let mut seen = lock(&memory.seen);
+        let mut round = Round::new(
+            (&registry.0.shared, scene),
+            (memory, &mut seen),
+            &table,
+            None,
+        );
+        round.as_pictured(Some(births))
+    }
+
+    #[test]
+    fn until_the_next_birth_there_is_nothing_new_once_the_members_are_dead() {
+        let registry = Registry::new().expect("a registry");
+        let process = sleeper(&registry);
+        let before = scene(&registry, &process);
+        let memory = Memory::default();
+        let Some(births) = take(&registry, &before, &memory) else {
+            return;
+        };
+        assert!(
+            compared(&registry, &before, &memory, births).is_none(),
+            "it lives"
+        );
+        take(&registry, &before, &memory);
+        process.kill().expect("it is ours");
+        process.wait().expect("it is killed");
+        let births = lock(&memory.seen)
+            .picture
+            .as_ref()
+            .expect("just taken")
+            .births;
+        let passed = compared(&registry, &before, &memory, births).expect("all are dead");
+        assert!(passed.calm && passed.rounds == AT_ONE_MOMENT);
+        assert!(passed.seen.values().all(|seen| !seen.living));
+        assert!(
+            compared(&registry, &before, &memory, births + 1).is_none(),
+            "a birth"
+        );
+    }
+
+    #[test]
+    fn a_picture_says_nothing_about_who_came_later() {
+        let registry = Registry::new().expect("a registry");
+        let first = sleeper(&registry);
+        let before = scene(&registry, &first);
+        let memory = Memory::default();
+        let Some(births) = take(&registry, &before, &memory) else {
+            return;
+        };
+        let second = sleeper(&registry);
+        let after = scene(&registry, &second);
+        for process in [first, second] {
+            process.kill().expect("it is ours");
+            process.wait().expect("it is killed");
+        }
+        assert!(compared(&registry, &after, &memory, births).is_none());
+    }
+
+    #[test]
+    fn who_is_being_killed_is_given_a_moment() {
+        let registry = Registry::new().expect("a registry");
+        let process = sleeper(&registry);
+        let mut killed = scene(&registry, &process);
+        for prey in &mut killed.prey {
+            prey.hunt.kill = Some(crate::Reason::Host);
+        }
+        let memory = Memory::default();
+        // Nobody is killed by looking at whom the reactor holds.
+        let Some(births) = take(&registry, &killed, &memory) else {
+            return;
+        };
+        let passed = compared(&registry, &killed, &memory, births).expect("a moment");
+        assert!(passed.seen.values().all(|seen| seen.living));
+        let began = clock::now();
+        while compared(&registry, &killed, &memory, births).is_some() {
+            assert!(clock::now() - began < 100 * TO_DIE, "for ever");
+        }
+        assert!(clock::now() - began >= TO_DIE / 2);
+    }
+}
