@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use procession::{Registry, StopPolicy};
 
 use support::adversary::{
-    headless_daemon, is_orphaned_by_the_end, large_daemon, large_markless_companion, large_parent,
+    headless_daemon, is_orphaned_by_the_end, large_daemon, large_markless_companion,
+    large_older_companion, large_parent,
 };
 use support::tree::{Tree, native_tree, tree};
 use support::{
@@ -30,6 +31,7 @@ fn main() -> ExitCode {
             role_of!(large_parent),
             role_of!(headless_daemon),
             role_of!(large_markless_companion),
+            role_of!(large_older_companion),
             role_of!(is_orphaned_by_the_end),
         ],
     )
@@ -110,10 +112,12 @@ fn a_daemon_without_its_first_thread_is_ended_with_its_session() {
 fn who_is_named_by_nothing_but_a_daemons_group_is_dead_after_a_clean_report() {
     let registry = registry();
     for _ in 0..ENDS {
-        let mut tree = native_tree(&registry, 1, "large_markless_companion", &[]);
-        tree.await_ready();
-        let companion = Pinned::open(tree.number()).expect("it lives");
-        assert_ended(&registry, &mut tree, &companion);
+        for role in ["large_markless_companion", "large_older_companion"] {
+            let mut tree = native_tree(&registry, 1, role, &[]);
+            tree.await_ready();
+            let companion = Pinned::open(tree.number()).expect("it lives");
+            assert_ended(&registry, &mut tree, &companion);
+        }
     }
 }
 

@@ -9,7 +9,7 @@
 )]
 
 use std::fs::File;
-use std::io::Read as _;
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
@@ -177,6 +177,39 @@ pub(crate) fn large_markless_companion() {
         say(std::process::id());
     }
     linger();
+}
+
+/// The same, but whose group it is in is younger than itself.
+pub(crate) fn large_older_companion() {
+    let (mut told, mut tell) = pipe();
+    if fork() == Side::Parent {
+        if fork() == Side::Child {
+            join_group(0);
+            writeln!(tell, "{}", std::process::id()).expect("it is read");
+        }
+        linger();
+    }
+    if fork() == Side::Parent {
+        leave(0);
+    }
+    drop(tell);
+    let mut first = String::new();
+    BufReader::new(&mut told)
+        .read_line(&mut first)
+        .expect("it is told");
+    join_group(first.trim().parse().expect("a pid"));
+    lower_own_mark();
+    grow_large();
+    say("ready");
+    say(std::process::id());
+    linger();
+}
+
+/// 0: one of its own.
+fn join_group(first: libc::pid_t) {
+    // SAFETY: the call takes numbers.
+    let joined = unsafe { libc::setpgid(0, first) };
+    assert_eq!(joined, 0, "both are in one session");
 }
 
 /// Its parent, which has not kept its mark, has nothing to do with the session, for all that is to be seen, and leaves when the

@@ -64,7 +64,6 @@ impl Round<'_> {
             )
             .is_ok();
         let leads_group = group == pid;
-        self.leaves_questions |= leads_group;
         let facts = Facts {
             pid,
             inode: pin.identity().inode,
@@ -100,6 +99,10 @@ impl Round<'_> {
         }
         core.hold(pin);
         self.known.insert(pid, Arc::clone(&core));
+        if leads_group {
+            self.groups.insert(pid, (prey, Arc::clone(&core)));
+            self.has_new_groups = true;
+        }
         let newborn = Newborn {
             core,
             at: clock::now(),

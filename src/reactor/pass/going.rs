@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::kin::is_alive;
 use super::refused;
-use super::round::{Round, is_chased};
+use super::round::{Hint, Round, is_chased};
 use crate::machine::{AT_ONE_MOMENT, Passed};
 use crate::reactor::forebears::Descends;
 use crate::sys::Listed;
@@ -59,6 +59,7 @@ impl Round<'_> {
                 met |= self.visit(entry);
             }
         }
+        met |= self.visit_new_groups(&listed);
         // Last of all: by now they may have died.
         met |= self.visit_acquainted(&acquainted);
         self.shared.keep_lasting(std::mem::take(&mut self.lasting));
@@ -89,6 +90,29 @@ impl Round<'_> {
     /// hardly ever met alive by going through a list.
     fn is_stirred(&self) -> bool {
         !self.passed.calm || self.passed.seen.values().any(|seen| seen.freshly_dead)
+    }
+
+    /// Looks for those who are named by nothing but the group of somebody who was met after them. Says whether there are any.
+    fn visit_new_groups(&mut self, listed: &[Listed]) -> bool {
+        /// Who is in a group leads none; only with its parent one may be met that does.
+        const MOST: usize = 8;
+        let mut met = false;
+        for _ in 0..MOST {
+            if !std::mem::take(&mut self.has_new_groups) {
+                return met;
+            }
+            for &Listed { pid, .. } in listed {
+                self.step();
+                if pid == self.own || pid == 1 || self.known.contains_key(&pid) {
+                    continue;
+                }
+                if let Some(prey) = self.grouped(pid) {
+                    met |= self.meet(pid, Hint { prey, ours: false });
+                }
+            }
+        }
+        self.leaves_questions |= self.has_new_groups;
+        met
     }
 
     /// Looks at those whose numbers are those of somebody who is held. Says whether somebody new was met.

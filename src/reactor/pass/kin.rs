@@ -70,7 +70,7 @@ impl<'a> Round<'a> {
     /// Whether this group, which was read before, is a member's: its number is still that of the leader whom we hold.
     pub(super) fn is_in_members_group(&self, group: u32, prey: usize) -> bool {
         let led_by = self.groups.get(&group);
-        led_by.is_some_and(|&(index, leader)| index == prey && is_group_there(self.shared, leader))
+        led_by.is_some_and(|(index, leader)| *index == prey && is_group_there(self.shared, leader))
     }
 
     /// Whether this parent, which was read before, is a member that lives, one that this pass has found among them.

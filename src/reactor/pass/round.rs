@@ -40,7 +40,7 @@ pub(super) struct Round<'a> {
     /// Whose mark it is.
     marks: IdMap<u64, usize>,
     /// Whose group it is, and by which leader.
-    pub(super) groups: IdMap<u32, (usize, &'a Arc<Core>)>,
+    pub(super) groups: IdMap<u32, (usize, Arc<Core>)>,
     pub(super) known: IdMap<u32, Arc<Core>>,
     /// Where orphans of ours come to, and the groups of those and of this process. Read when they are needed.
     pub(super) kin: Option<Kin>,
@@ -54,9 +54,10 @@ pub(super) struct Round<'a> {
     pub(super) offspring: Offspring<'a>,
     /// Somebody was met of whom nothing can be said yet.
     pub(super) undecided: bool,
-    /// Another look may see more, whoever is born or not: somebody was met closely who was not taken in, or leads a group that
-    /// was not known to be one of the session when the round began.
+    /// Another look may see more, whoever is born or not: somebody was met closely who was not taken in.
     pub(super) leaves_questions: bool,
+    /// Who was taken in leads a group in which others may be that were looked at before.
+    pub(super) has_new_groups: bool,
     pub(super) passed: Passed,
 }
 
@@ -112,7 +113,7 @@ impl<'a> Round<'a> {
                 }
             }
             for leader in &prey.leaders {
-                groups.insert(leader.facts.pid, (index, leader));
+                groups.insert(leader.facts.pid, (index, Arc::clone(leader)));
                 known.insert(leader.facts.pid, Arc::clone(leader));
             }
             for member in &prey.members {
@@ -142,6 +143,7 @@ impl<'a> Round<'a> {
             offspring: Offspring::default(),
             undecided: false,
             leaves_questions: false,
+            has_new_groups: false,
             passed: Passed::default(),
         }
     }
@@ -153,6 +155,7 @@ impl<'a> Round<'a> {
 
     pub(super) fn begin(&mut self) {
         self.undecided = false;
+        self.has_new_groups = false;
         self.passed = nobody(self.scene);
     }
 
@@ -230,12 +233,12 @@ impl<'a> Round<'a> {
     }
 
     /// In whose group it is.
-    fn grouped(&self, pid: u32) -> Option<usize> {
+    pub(super) fn grouped(&self, pid: u32) -> Option<usize> {
         if self.groups.is_empty() {
             return None;
         }
         let group = self.table.group(pid)?;
-        self.groups.get(&group).map(|&(index, _)| index)
+        self.groups.get(&group).map(|(index, _)| *index)
     }
 
     /// Whose mark this limit is.
