@@ -2,13 +2,18 @@
 
 mod support;
 
+use std::fs::File;
+use std::os::fd::AsRawFd as _;
 use std::process::{Command, ExitCode};
 use std::thread;
 use std::time::Duration;
 
 use procession::{
-    ErrorKind, EventMask, Limits, Process, Registry, Signal, SpawnOptions, StopPolicy,
+    Command as NativeCommand, ErrorKind, EventMask, Launch, Limits, Process, Registry, Signal,
+    SpawnOptions, StopPolicy,
 };
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use support::{
     LONG_ENOUGH, Works, asleep, builder, children, close_with, descriptors, drain, eventually,
@@ -31,6 +36,7 @@ fn main() -> ExitCode {
             test!(a_wait_for_a_slot_of_any_length_is_legal),
             test!(a_failed_spawn_gives_its_slot_to_the_next),
             test!(limits_hold_under_many_threads),
+            test!(who_was_waited_for_is_in_nobodys_way),
         ],
         &[],
     )
@@ -120,6 +126,10 @@ fn a_slot_is_held_until_the_death_is_confirmed() {
         .end_session_with(1, &policy)
         .expect("a survivor is no error");
     assert!(!report.is_clean(), "\n{report}");
+    // It may have been under way when the time was over.
+    eventually("no pass has anything open", || {
+        descriptors().iter().all(|open| !open.contains("=/proc"))
+    });
     assert_eq!(refusal(&registry, 1), ErrorKind::LimitReached);
     assert_eq!(refusal(&registry, 2), ErrorKind::LimitReached);
     drop(control);
@@ -316,4 +326,40 @@ fn limits_hold_under_many_threads() {
         }
     });
     assert_eq!(over.into_inner(), 0, "more processes than the limits allow");
+}
+
+/// The system has room for one process at a time, and the reactor takes it away a little later than it was waited for.
+fn who_was_waited_for_is_in_nobodys_way() {
+    one_after_the_other(|| Command::new("true"));
+    one_after_the_other(|| NativeCommand::new("true"));
+}
+
+fn one_after_the_other<C: Launch>(command: impl Fn() -> C) {
+    const AT_MOST: u64 = 64;
+    const TIMES: usize = 50;
+    let registry = builder().build().works();
+    let run = || {
+        let process = registry.spawn(1, &mut command())?;
+        process.wait()
+    };
+    assert!(run().works().success());
+    // Nothing is put off any longer when the question is answered.
+    assert_eq!(registry.processes().works().len(), 0);
+    let before = getrlimit(Resource::Nofile);
+    let lowest = File::open("/dev/null").expect("there is one").as_raw_fd();
+    let room_for = |more: u64| {
+        let current = Some(u64::from(lowest.unsigned_abs()) + more);
+        let few = Rlimit { current, ..before };
+        setrlimit(Resource::Nofile, few).expect("a limit may be lowered");
+    };
+    let enough = (0..AT_MOST).find(|&more| {
+        room_for(more);
+        let fits = run().is_ok();
+        registry.processes().works();
+        fits
+    });
+    let all = (0..TIMES).try_for_each(|_| run().map(drop));
+    setrlimit(Resource::Nofile, before).expect("and raised again");
+    assert!(enough.is_some_and(|more| more > 0), "{enough:?}");
+    all.works();
 }

@@ -73,6 +73,9 @@ pub(crate) fn spawn(
         setup.limit_mark = None;
         launched = command.launch(&setup);
     }
+    if is_short(&launched) && shared.catches_up() {
+        launched = command.launch(&setup);
+    }
     let launched = launched.map_err(|failure| about(launch_error(failure), command.program()))?;
     let facts = Facts {
         pid: match &launched {
@@ -149,7 +152,15 @@ fn enter_leaf<'a>(
 /// Pins a child that std has started. Without a pin it is killed and reaped, and nothing is left of it but what it may have
 /// started by then.
 fn hold(shared: &Shared, mut child: Child, setup: &Setup<'_>) -> Result<Held> {
-    match Pin::open(child.id(), &shared.facilities) {
+    let open = || Pin::open(child.id(), &shared.facilities);
+    let opened = open().or_else(|error| {
+        if is_shortage(&error) && shared.catches_up() {
+            open()
+        } else {
+            Err(error)
+        }
+    });
+    match opened {
         Ok(pin) => {
             if let Some(mark) = setup.limit_mark {
                 // It is a program already, and may have another user or be gone: what it starts has the variable.
@@ -212,6 +223,19 @@ fn is_refused_limit<T>(launched: &std::result::Result<T, Failure>) -> bool {
         }
         Ok(_) | Err(Failure::Refused(_) | Failure::Doomed) => false,
     }
+}
+
+/// Whether the launch failed for want of something that those who have exited may still have.
+fn is_short<T>(launched: &std::result::Result<T, Failure>) -> bool {
+    match launched {
+        Err(Failure::System { error, .. }) => is_shortage(error),
+        Ok(_) | Err(Failure::Refused(_) | Failure::Doomed) => false,
+    }
+}
+
+/// Of processes (`EAGAIN`), or of descriptors.
+fn is_shortage(error: &io::Error) -> bool {
+    sys::is_starved(error) || error.kind() == io::ErrorKind::WouldBlock
 }
 
 /// What may be claimed of it and its descendants.

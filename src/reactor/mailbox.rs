@@ -1,7 +1,7 @@
 //! What threads send to the reactor, and how they wake it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -238,12 +238,24 @@ pub(crate) struct Mailbox {
 }
 
 /// What the reactor was told since it began to drain: once is enough.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Called {
     /// To wake.
     at_once: AtomicBool,
-    /// To wake a little later.
-    later: AtomicBool,
+    /// To wake within so many nanoseconds, the least of all.
+    within: AtomicU64,
+}
+
+/// It was not told to wake later.
+const NEVER: u64 = u64::MAX;
+
+impl Default for Called {
+    fn default() -> Self {
+        Self {
+            at_once: AtomicBool::new(false),
+            within: AtomicU64::new(NEVER),
+        }
+    }
 }
 
 /// The reactor is gone, and the message with it.
@@ -283,19 +295,20 @@ impl Mail {
         within: Duration,
     ) -> Result<(), Undelivered> {
         self.sender.send(message).map_err(|_gone| Undelivered)?;
-        let called = &self.called;
         if self.sender.len() >= BACKLOG {
             self.wake();
-        } else if !called.later.swap(true, Ordering::SeqCst)
-            && self.waker.wake_within(within).is_err()
-        {
+            return Ok(());
+        }
+        // What was asked for before is not over yet: it has not drained since.
+        let nanos = u64::try_from(within.as_nanos()).unwrap_or(NEVER);
+        let before = self.called.within.fetch_min(nanos, Ordering::SeqCst);
+        if before > nanos && self.waker.wake_within(within).is_err() {
             // Nothing depends on it.
-            called.later.store(false, Ordering::SeqCst);
+            self.called.within.store(NEVER, Ordering::SeqCst);
         }
         Ok(())
     }
 
-    #[cfg(test)]
     pub(crate) fn has_unread(&self) -> bool {
         !self.sender.is_empty()
     }
@@ -314,10 +327,10 @@ impl Mailbox {
     /// Takes all that has been sent. Whoever sends after this wakes the reactor again.
     pub(crate) fn drain(&self, into: &mut Vec<Message>) {
         self.called.at_once.store(false, Ordering::SeqCst);
-        if self.called.later.load(Ordering::SeqCst) {
+        if self.called.within.load(Ordering::SeqCst) != NEVER {
             // In this order: who sends after this wakes it again, and what was sent before is taken now.
             self.waker.cancel_later();
-            self.called.later.store(false, Ordering::SeqCst);
+            self.called.within.store(NEVER, Ordering::SeqCst);
         }
         into.extend(self.receiver.try_iter());
     }

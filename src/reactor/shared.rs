@@ -44,6 +44,10 @@ const SOON: Duration = Duration::from_millis(1);
 /// both. A second time, while the program runs, it would take processor and caches away from whom the host waits for.
 const LATER: Duration = Duration::from_millis(20);
 
+/// How long it may take until the reactor takes away who was waited for, if nobody else wants to hear of it. To wake it takes
+/// longer than all else that whoever has waited does. More than most kernels' tick: no hardware has to be set up for that.
+const SHORTLY: Duration = Duration::from_millis(5);
+
 /// What every handle of a registry shares with its reactor.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -190,6 +194,11 @@ impl Shared {
         let (reply, answer) = crossbeam_channel::bounded(1);
         self.send(message(reply), operation)?;
         answer.recv().map_err(|_| self.gone(operation))
+    }
+
+    /// Has the reactor take away whoever has exited and was left to it for later. `false`: there was nobody.
+    pub(crate) fn catches_up(&self) -> bool {
+        self.mail.has_unread() && self.read("catch up", |_, _| ()).is_ok()
     }
 
     /// Reads what the reactor knows.
@@ -497,7 +506,8 @@ impl Core {
                         if let Some(asleep) = asleep {
                             let process = self.process;
                             // A reactor that is gone does not want to know.
-                            let tell = || self.shared.mail.send(Message::ExitSeen { process });
+                            let seen = Message::ExitSeen { process };
+                            let tell = || self.shared.mail.send_quietly(seen, SHORTLY);
                             asleep.has_seen(|| drop(tell()));
                         }
                         return Ok(Some(exit));
