@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use procession::{Registry, StopPolicy};
 
 use support::adversary::{
-    headless_daemon, is_orphaned_by_the_end, large_daemon, large_markless_companion,
-    large_older_companion, large_parent,
+    await_abandoned, executes_again, executes_for_ever, headless_daemon, is_orphaned_by_the_end,
+    large_daemon, large_markless_companion, large_older_companion, large_parent,
 };
 use support::tree::{Tree, native_tree, tree};
 use support::{
@@ -25,6 +25,7 @@ fn main() -> ExitCode {
             test!(who_is_named_by_nothing_but_a_daemons_group_is_dead_after_a_clean_report)
                 .needs_limit_marks(),
             test!(who_is_orphaned_by_the_end_is_ended_or_reported).needs_limit_marks(),
+            test!(who_executes_other_programs_all_the_time_is_ended).needs_proc(),
         ],
         &[
             role_of!(large_daemon),
@@ -33,6 +34,8 @@ fn main() -> ExitCode {
             role_of!(large_markless_companion),
             role_of!(large_older_companion),
             role_of!(is_orphaned_by_the_end),
+            role_of!(executes_for_ever),
+            role_of!(executes_again),
         ],
     )
 }
@@ -139,6 +142,19 @@ fn who_is_orphaned_by_the_end_is_ended_or_reported() {
             .any(|claim| claim.pid == orphan.pid());
         assert!(orphan.is_dead() || claimed, "\n{report}");
         orphan.kill();
-        tree.assert_gone();
+        await_abandoned(tree.output.get_mut());
+    }
+}
+
+/// While the kernel hands over from one program to the next there is no environment that could name it.
+fn who_executes_other_programs_all_the_time_is_ended() {
+    const TIMES: usize = 40;
+    let registry = builder().limit_mark(false).build().works();
+    for _ in 0..TIMES {
+        let mut tree = tree(&registry, 1, "executes_for_ever", &["leaves"]);
+        tree.await_ready();
+        let daemon = Pinned::open(tree.number()).expect("it lives");
+        tree.leader.wait().works();
+        assert_ended(&registry, &mut tree, &daemon);
     }
 }

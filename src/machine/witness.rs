@@ -41,6 +41,8 @@ pub(crate) enum Says {
     Ours,
     /// It names another life.
     Others,
+    /// It is executing another program, and has no environment this moment.
+    NotYet,
 }
 
 /// What it is taken for.
@@ -70,8 +72,8 @@ impl Sighting {
         let plausible =
             self.young_enough && self.parent_fits && !self.in_hosts_group && self.user_known;
         match self.variable {
-            Says::Unread if self.marked => Verdict::AskVariable,
-            Says::Unread | Says::Others => Verdict::Stranger,
+            Says::Unread | Says::NotYet if self.marked => Verdict::AskVariable,
+            Says::Unread | Says::NotYet | Says::Others => Verdict::Stranger,
             Says::Nothing if !self.marked => Verdict::Stranger,
             Says::Nothing if plausible => Verdict::Member,
             Says::Ours if self.parent_fits => Verdict::Member,

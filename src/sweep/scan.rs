@@ -181,7 +181,14 @@ impl Scanner {
     ) -> Looked {
         let scan = Arc::clone(&self.scan);
         let pid = pin.pid();
-        let read = match scan.table.read_process(&pin, &scan.shared.facilities) {
+        let read = || scan.table.read_process(&pin, &scan.shared.facilities);
+        let read = match read() {
+            // Between two programs it has nothing that says whose it is: the next sweep sees what it has become.
+            Ok(read) if read.environ.is_empty() && scan.table.is_executing(pid) => {
+                return Looked::Nothing;
+            }
+            // It may have been at it until a moment ago.
+            Ok(first) if first.environ.is_empty() => read().unwrap_or(first),
             Ok(read) => read,
             Err(error) if sys::is_starved(&error) => return Looked::Starved,
             Err(error) if sys::is_gone(&error) => return Looked::Nothing,

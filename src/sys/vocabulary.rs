@@ -211,6 +211,11 @@ impl Environ {
         self.0.extend(parts.concat());
     }
 
+    /// Whether there is nothing in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Names and values. What has no name, because a program wrote over it, is left out; a name may begin with an equals
     /// sign.
     pub(crate) fn variables(&self) -> impl Iterator<Item = (&OsStr, &OsStr)> {

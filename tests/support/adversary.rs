@@ -212,6 +212,44 @@ fn join_group(first: libc::pid_t) {
     assert_eq!(joined, 0, "both are in one session");
 }
 
+/// How much a program of [`executes_for_ever`] carries along: what it takes the kernel to hand it on, in which there is neither
+/// the old environment nor the new one.
+const LUGGAGE: usize = 100 << 10;
+const PIECES: usize = 12;
+const EXECUTIONS: u32 = 20_000;
+
+/// A daemon that executes itself over and over. It says when it has begun, and when it has done so once.
+pub(crate) fn executes_for_ever() {
+    daemonise();
+    say("ready");
+    say(std::process::id());
+    let since = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .expect("a clock");
+    execute_again(0, since.as_secs());
+}
+
+pub(crate) fn executes_again() {
+    execute_again(
+        argument(0).parse().expect("a number"),
+        argument(1).parse().expect("a time"),
+    );
+}
+
+fn execute_again(times: u32, since: u64) -> ! {
+    let now = std::time::SystemTime::UNIX_EPOCH
+        .elapsed()
+        .expect("a clock");
+    if times > EXECUTIONS || now.as_secs() > since + LIFETIME.as_secs() {
+        leave(0);
+    }
+    let mut next = role("executes_again");
+    next.args([(times + 1).to_string(), since.to_string()]);
+    next.args((0..PIECES).map(|_| "x".repeat(LUGGAGE)));
+    let error = next.exec();
+    panic!("it can be executed again: {error}");
+}
+
 /// Its parent, which has not kept its mark, has nothing to do with the session, for all that is to be seen, and leaves when the
 /// one that was launched is dead.
 pub(crate) fn is_orphaned_by_the_end() {

@@ -4,6 +4,7 @@
 //! descends from, and if one that is further in lives, or may, the process is that one's.
 
 use std::cell::RefCell;
+use std::io::ErrorKind;
 use std::os::unix::ffi::OsStrExt as _;
 
 use super::Scene;
@@ -72,6 +73,7 @@ impl Round<'_> {
         match self.says(pid, prey) {
             Says::Ours => Verdict::Member,
             Says::Others => Verdict::Stranger,
+            Says::NotYet => Verdict::AskVariable,
             Says::Nothing | Says::Unread => Sighting {
                 variable: Says::Nothing,
                 ..sighting
@@ -84,8 +86,9 @@ impl Round<'_> {
         if self.memory.is_hanging(pid) {
             return Says::Nothing;
         }
-        let Some(value) = self.variable(pid) else {
-            return Says::Nothing;
+        let value = match self.variable(pid) {
+            Ok(value) => value,
+            Err(says) => return says,
         };
         let tokens: Vec<Token> = Mark::parse(value.as_bytes()).tokens().cloned().collect();
         if tokens.is_empty() {
@@ -97,10 +100,15 @@ impl Round<'_> {
         }
     }
 
-    pub(super) fn variable(&self, pid: u32) -> Option<std::ffi::OsString> {
+    /// The variable, or what it says that there is none.
+    pub(super) fn variable(&self, pid: u32) -> Result<std::ffi::OsString, Says> {
         let read = || self.table.variable(pid, mark::VARIABLE);
-        // EMFILE: the descriptor that another file of the process was read by a moment before is not there any more.
-        self.memory.while_reading(pid, read).ok().flatten()
+        match self.memory.while_reading(pid, read) {
+            Ok(Some(value)) => Ok(value),
+            Err(error) if error.kind() == ErrorKind::WouldBlock => Err(Says::NotYet),
+            // EMFILE: the descriptor that another file of the process was read by a moment before is not there any more.
+            Ok(None) | Err(_) => Err(Says::Nothing),
+        }
     }
 
     /// Whether somebody was given up, or belongs to one that was.

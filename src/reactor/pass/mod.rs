@@ -35,6 +35,9 @@ use crate::sys::{self, Leaf, Listed, ProcessTable};
 /// are still dying when the first round begins, and two that began after that are wanted.
 const MOST_ROUNDS: u8 = 3;
 
+/// So often it is looked at somebody who executes one program after the other: in one of ten looks, at most, there is none.
+const MOST_LOOKS: u8 = 12;
+
 /// One life that is hunted for, with what is known of it.
 #[derive(Debug)]
 pub(crate) struct Prey {
@@ -167,8 +170,9 @@ struct Remembered {
     sought: Vec<Sought>,
     /// Nothing speaks for them, and nothing will: nobody gets a mark later. By number, and by what tells them from the next.
     strangers: IdMap<u32, u64>,
-    /// Without memory, and not dead: seen once, such a process was on its way out, and twice it is one that has none.
-    empty: IdMap<u32, u64>,
+    /// Without memory or environment, and not dead, and how often they were seen like that: once, and such a process was on its
+    /// way out, or to another program; several times, and it is one that has none.
+    empty: IdMap<u32, (u64, u8)>,
     /// Marked and not believed: seen before, they are no news.
     claimed: IdMap<Life, HashSet<(u32, Option<u64>)>>,
     /// Somebody new was met in the pass before, and was killed: there may be more behind it.
@@ -246,10 +250,25 @@ impl Remembered {
 
     /// Whether a process without memory was not seen like that before.
     fn is_news(&mut self, listed: &Listed) -> bool {
+        self.times_seen_empty(listed) == 0
+    }
+
+    /// Whether one without environment is to be asked once more: another time it will have it, if it has one at all.
+    fn is_worth_another_look(&mut self, listed: &Listed) -> bool {
+        self.times_seen_empty(listed) < MOST_LOOKS
+    }
+
+    fn times_seen_empty(&mut self, listed: &Listed) -> u8 {
         let Some(instance) = listed.instance else {
-            return true;
+            return 0;
         };
-        self.empty.insert(listed.pid, instance) != Some(instance)
+        let seen = self.empty.entry(listed.pid).or_insert((instance, 0));
+        if seen.0 != instance {
+            *seen = (instance, 0);
+        }
+        let times = seen.1;
+        seen.1 = times.saturating_add(1);
+        times
     }
 
     /// Most processes are strangers: room for all at once, since it grew with the last ones and was given back.

@@ -276,9 +276,15 @@ impl<'a> Round<'a> {
             self.undecided = true;
             return Named::NotYet;
         };
-        let named = (0..self.scene.prey.len()).find(|&prey| self.names(pid, prey) == Says::Ours);
-        if let Some(prey) = named {
-            return Named::By(prey);
+        let mut is_executing = false;
+        // These have no environment, for good.
+        if !found.is_zombie && !found.is_kernel_thread {
+            for prey in 0..self.scene.prey.len() {
+                match self.names(pid, prey) {
+                    Says::Ours => return Named::By(prey),
+                    says => is_executing |= says == Says::NotYet,
+                }
+            }
         }
         // The dead have no environment. One who has died a moment ago may have left a child.
         let now = self.table.outline(pid);
@@ -301,6 +307,12 @@ impl<'a> Round<'a> {
                 self.suspect(found.parent);
                 return Named::NotYet;
             }
+        }
+        // Who is between two programs has not said anything.
+        if is_executing && self.remembered.is_worth_another_look(&listed) {
+            self.passed.calm = false;
+            self.undecided = true;
+            return Named::NotYet;
         }
         // Of a host that died a moment ago there may be one on its way to its exec, which has no variable yet.
         let age = sys::ticks_since_boot().saturating_sub(found.start_ticks);
@@ -339,8 +351,9 @@ impl<'a> Round<'a> {
         if self.memory.is_hanging(pid) {
             return Says::Nothing;
         }
-        let Some(value) = self.variable(pid) else {
-            return Says::Nothing;
+        let value = match self.variable(pid) {
+            Ok(value) => value,
+            Err(says) => return says,
         };
         let of_this_registry = |token: &mark::Token| token.registry == self.shared.plan.number;
         let ours = |token: &mark::Token| {

@@ -65,6 +65,18 @@ pub(super) fn parse_stat(stat: &[u8]) -> Option<Stat> {
     })
 }
 
+/// Whether `/proc/PID/stat` knows no end of the environment in the memory of a process: it has no memory, or a new one that is
+/// not filled yet. `None` before Linux 3.5.
+pub(super) fn parse_lacks_environment(stat: &[u8]) -> Option<bool> {
+    let end_of_name = stat.iter().rposition(|byte| *byte == b')')?;
+    let rest = std::str::from_utf8(stat.get(end_of_name + 1..)?).ok()?;
+    let mut fields = rest.split_ascii_whitespace();
+    let code: u64 = fields.nth(26 - 3)?.parse().ok()?;
+    let environment_ends: u64 = fields.nth(51 - 27)?.parse().ok()?;
+    // Who may not read it sees 0 for the end of the environment, and 1 for the start of the code.
+    Some(environment_ends == 0 && code != 1)
+}
+
 /// The program's name in `/proc/PID/stat`, of which the kernel keeps 15 bytes, also of a zombie.
 pub(super) fn parse_name(stat: &[u8]) -> OsString {
     let open = stat.iter().position(|byte| *byte == b'(');
@@ -333,6 +345,36 @@ mod tests {
         let exiting = STAT.replace("4194560", "4194564");
         let stat = parse_stat(format!("4321 (cat){exiting}").as_bytes());
         assert!(stat.is_some_and(|stat| stat.is_exiting && !stat.is_kernel_thread));
+    }
+
+    #[test]
+    fn who_has_no_environment_this_moment_is_told_from_who_may_not_be_read() {
+        let whole = |environment: &str| {
+            let places = format!("140 150 160 170 180 {environment} 0\n");
+            format!(
+                "4321 (a) b){}",
+                STAT.replace("17 1 0 0 0 0 0\n", "17 1 0 0 0 0 0 ") + &places
+            )
+        };
+        for (ends, code, told) in [
+            ("200 201", "4096", false),
+            ("200 200", "4096", false),
+            ("0 0", "0", true),
+            // Not ours to read.
+            ("0 0", "1", false),
+        ] {
+            let stat = whole(ends).replace("18446744073709551615 1 1", &format!("184 {code} 9"));
+            assert_eq!(
+                parse_lacks_environment(stat.as_bytes()),
+                Some(told),
+                "{stat}"
+            );
+        }
+        // An older kernel's.
+        let stat = format!("4321 (cat){STAT}");
+        assert_eq!(parse_lacks_environment(stat.as_bytes()), None);
+        let own = std::fs::read("/proc/self/stat").unwrap();
+        assert_eq!(parse_lacks_environment(&own), Some(false));
     }
 
     #[test]

@@ -22,8 +22,8 @@ use super::cgroup::Mounts;
 use super::facilities::Facilities;
 use super::info;
 use super::parse::{
-    invalid, parse_births, parse_children, parse_last_pid, parse_limits, parse_list, parse_name,
-    parse_stat,
+    invalid, parse_births, parse_children, parse_lacks_environment, parse_last_pid, parse_limits,
+    parse_list, parse_name, parse_stat,
 };
 use super::pin::Pin;
 use super::procfs::{read_facts, read_file, ticks_per_second};
@@ -268,9 +268,18 @@ impl ProcessTable {
     ///
     /// # Errors
     ///
-    /// `EMFILE`, `ENFILE`, `ENOMEM`.
+    /// `EMFILE`, `ENFILE`, `ENOMEM`. `EAGAIN` while it is executing another program: from the moment at which the kernel gives
+    /// it a new memory until that is filled (`exec_mmap` to `create_elf_tables`) it has no environment. So has who has no memory.
     pub(crate) fn variable(&self, pid: u32, name: &str) -> io::Result<Option<OsString>> {
-        let environ = match self.read_of_any_thread(pid, "environ", ENVIRONMENT) {
+        let read = || self.read_of_any_thread(pid, "environ", ENVIRONMENT);
+        let environ = match read() {
+            Ok(environ) if !environ.is_empty() => Ok(environ),
+            Ok(_) if self.is_executing(pid) => return Err(Errno::AGAIN.into()),
+            // It may have been at it until a moment ago.
+            Ok(_) => read(),
+            Err(error) => Err(error),
+        };
+        let environ = match environ {
             Ok(environ) => Environ::new(environ),
             Err(error) if is_starved(&error) => return Err(error),
             Err(_) => return Ok(None),
@@ -278,6 +287,12 @@ impl ProcessTable {
         let mut all = environ.variables();
         let found = all.find(|(key, _)| *key == name);
         Ok(found.map(|(_, value)| value.to_owned()))
+    }
+
+    /// Whether a process whose environment reads as empty is between two programs, as opposed to one that has none.
+    pub(crate) fn is_executing(&self, pid: u32) -> bool {
+        let stat = self.read(pid, "stat", RECORD).ok();
+        stat.and_then(|stat| parse_lacks_environment(&stat)) == Some(true)
     }
 
     /// What all threads share, and the first one has no more if it has ended before the others.

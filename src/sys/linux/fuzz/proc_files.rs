@@ -6,8 +6,8 @@ use std::os::unix::ffi::OsStrExt;
 use super::plain;
 use crate::fuzzing::Source;
 use crate::sys::linux::parse::{
-    ProcStatus, Stat, parse_births, parse_boot_id, parse_children, parse_last_pid, parse_limits,
-    parse_name, parse_stat, parse_status,
+    ProcStatus, Stat, parse_births, parse_boot_id, parse_children, parse_lacks_environment,
+    parse_last_pid, parse_limits, parse_name, parse_stat, parse_status,
 };
 use crate::sys::linux::table::pid_of;
 
@@ -26,6 +26,7 @@ pub(crate) fn proc_files(data: &[u8]) {
     match file % 8 {
         0 => {
             assert_eq!(parse_stat(data), plain_stat(data));
+            assert_eq!(parse_lacks_environment(data), plain_lacks_environment(data));
             written_stat(source);
         }
         1 => {
@@ -69,6 +70,13 @@ fn plain_stat(text: &[u8]) -> Option<Stat> {
         threads: plain::number(field(20)?)?,
         start_ticks: plain::number(field(22)?)?,
     })
+}
+
+fn plain_lacks_environment(text: &[u8]) -> Option<bool> {
+    let name_ends = (0..text.len()).rev().find(|at| text[*at] == b')')?;
+    let words = plain::words(&text[name_ends + 1..])?;
+    let field = |number: usize| plain::number(words.get(number - 3)?);
+    Some(field(26)? != 1 && field(51)? == 0)
 }
 
 fn written_stat(mut source: Source<'_>) {
