@@ -10,7 +10,10 @@ use procession::{
     StopPolicy,
 };
 
-use support::adversary::{await_abandoned, comet, daemon, is_abandoned, lingers, thorough_daemon};
+use support::adversary::{
+    await_abandoned, comet, daemon, executes_again, executes_for_ever, is_abandoned, lingers,
+    thorough_daemon,
+};
 use support::tree::{native, native_tree};
 use support::victim::{Host, builder, bury, clean, name, recover_as, scratch, text, victim};
 use support::{
@@ -24,6 +27,7 @@ fn main() -> ExitCode {
             test!(what_a_killed_host_left_is_ended),
             test!(what_a_killed_host_left_is_ended).on_an_older_kernel(),
             test!(without_a_ledger_the_marks_alone_tell),
+            test!(who_executes_other_programs_all_the_time_is_ended).needs_proc(),
             test!(a_daemon_that_kept_nothing_but_its_limit_is_ended_by_the_ledger),
             test!(a_daemon_that_kept_nothing_but_its_limit_is_ended_by_its_relative),
             test!(a_limit_mark_of_which_nothing_says_whose_it_is_is_left_alone).needs_limit_marks(),
@@ -54,6 +58,8 @@ fn main() -> ExitCode {
             role_of!(lingers),
             role_of!(daemon),
             role_of!(thorough_daemon),
+            role_of!(executes_for_ever),
+            role_of!(executes_again),
         ],
     )
 }
@@ -143,6 +149,19 @@ fn without_a_ledger_the_marks_alone_tell() {
     clean(&report);
     assert_eq!(report.ended(), ALL.len(), "{report}");
     host.assert_gone();
+}
+
+/// Its environment alone names it, and between two programs there is none.
+fn who_executes_other_programs_all_the_time_is_ended() {
+    const TIMES: usize = 20;
+    for _ in 0..TIMES {
+        let mut host = Host::start(name(), "-", &["unlimited", "std:executes_for_ever"]);
+        host.kill();
+        let (_registry, report) = recover_as(name(), "-");
+        clean(&report);
+        assert_eq!(report.ended(), 1, "{report}");
+        host.assert_gone();
+    }
 }
 
 fn a_daemon_that_kept_nothing_but_its_limit_is_ended_by_the_ledger() {

@@ -9,12 +9,13 @@ use std::process::{ExitCode, Stdio};
 
 use procession::{Containment, LeftAloneReason, OrphanRule, Registry, SpawnOptions, StopPolicy};
 
-use support::adversary::{daemon, is_abandoned};
+use support::adversary::{daemon, executes_again, executes_for_ever, is_abandoned};
 use support::orphans::{abandoned, end, leaves, of_role, orphan, pids, reason_for};
 use support::platform::become_user;
+use support::tree::tree;
 use support::{
-    LONG_ENOUGH, Lines, Pinned, Works, await_end_of_input, clean, eventually, host, pipe, registry,
-    role, role_of, say, start, status_field, take_in_orphans, test,
+    LONG_ENOUGH, Lines, Pinned, Works, await_end_of_input, builder, clean, eventually, host, pipe,
+    registry, role, role_of, say, start, status_field, take_in_orphans, test,
 };
 
 fn main() -> ExitCode {
@@ -29,6 +30,7 @@ fn main() -> ExitCode {
                 .looks_at_others()
                 .needs_root(),
             test!(what_a_living_session_has_started_is_left_alone),
+            test!(who_executes_other_programs_all_the_time_is_left_alone_all_the_time).needs_proc(),
             test!(what_a_session_left_that_is_over_is_an_orphan),
             test!(the_processes_of_another_host_are_orphans_once_that_is_dead),
             test!(an_orphan_under_a_subreaper_is_found),
@@ -44,6 +46,8 @@ fn main() -> ExitCode {
             role_of!(first_process),
             role_of!(sweeper),
             role_of!(daemon),
+            role_of!(executes_for_ever),
+            role_of!(executes_again),
         ],
     )
 }
@@ -216,6 +220,24 @@ fn what_a_living_session_has_started_is_left_alone() {
     assert!(!daemon.is_dead());
     drop(clean(registry.end_session(5).works()));
     assert!(is_abandoned(&mut output, LONG_ENOUGH));
+}
+
+/// The environment names its session, and between two programs there is none.
+fn who_executes_other_programs_all_the_time_is_left_alone_all_the_time() {
+    const SWEEPS: usize = 200;
+    let registry = builder().limit_mark(false).build().works();
+    let mut tree = tree(&registry, 5, "executes_for_ever", &["leaves"]);
+    tree.await_ready();
+    let pid = tree.number();
+    let daemon = Pinned::open(pid).expect("it lives");
+    let rule = OrphanRule::matching("that one", move |process| process.pid() == pid);
+    for _ in 0..SWEEPS {
+        let report = registry.sweep(&rule).works();
+        assert_eq!(report.found(), 0, "\n{report}");
+    }
+    assert!(!daemon.is_dead());
+    drop(clean(registry.end_session(5).works()));
+    tree.assert_gone();
 }
 
 fn what_a_session_left_that_is_over_is_an_orphan() {

@@ -9,6 +9,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::judge::Judged;
 use super::owner::{OwnerFate, Owners};
@@ -18,7 +19,7 @@ use crate::ledger::{Identity, Run};
 use crate::limit_mark::{LimitMark, Pair};
 use crate::machine::IdSet;
 use crate::mark::{self, Mark, Token};
-use crate::reactor::Shared;
+use crate::reactor::{self, Shared};
 use crate::report::{Evidence, Whence, WhyLeftAlone};
 use crate::session::{Life, ProcessId, SessionId};
 use crate::sys::{
@@ -357,11 +358,25 @@ impl<'a> Scan<'a> {
     ///
     /// That there is no descriptor to read by: what was not read is not nothing.
     fn tokens(&mut self, pid: u32) -> io::Result<Result<Vec<Token>, Hangs>> {
-        let table = Arc::clone(self.table);
-        let read = move || table.variable(pid, mark::VARIABLE);
-        let value = match self.reader.ask(pid, read) {
-            Ok(value) => value?,
-            Err(hangs) => return Ok(Err(hangs)),
+        /// So often one is asked again that is executing another program, after so long: that takes less than a millisecond.
+        const MOST: usize = 20;
+        const PAUSE: Duration = Duration::from_millis(1);
+        let mut looks = 0;
+        let value = loop {
+            let table = Arc::clone(self.table);
+            let read = move || table.variable(pid, mark::VARIABLE);
+            match self.reader.ask(pid, read) {
+                Ok(Err(error)) if error.kind() == io::ErrorKind::WouldBlock => {
+                    if looks == MOST {
+                        // Whatever it is that keeps it.
+                        return Ok(Err(Hangs));
+                    }
+                    looks += 1;
+                    sys::nap(reactor::now() + PAUSE);
+                }
+                Ok(value) => break value?,
+                Err(hangs) => return Ok(Err(hangs)),
+            }
         };
         let mark = value.map(|value| Mark::parse(value.as_bytes()));
         Ok(Ok(mark.iter().flat_map(Mark::tokens).cloned().collect()))

@@ -1,13 +1,15 @@
 //! What is known of a process once a pin holds it, and how it is related to this one.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Prey;
 use super::round::{Hint, Round};
 use crate::foster::Foster;
 use crate::machine::{IdSet, Says, Sighting};
+use crate::reactor::clock;
 use crate::reactor::shared::{Core, Shared};
-use crate::sys::{self, Described, Limits, Pin, ProcessTable, Target};
+use crate::sys::{self, Described, Limits, Pin, ProcessFacts, ProcessTable, Target};
 use crate::system_process::SystemProcess;
 
 /// So many marked ancestors in a row, each of which looks like one of the session, may vouch for a process.
@@ -145,7 +147,7 @@ impl<'a> Round<'a> {
         let Some(spare) = &self.shared.plan.spare else {
             return false;
         };
-        let Ok(read) = sys::read_process(pid) else {
+        let Some(read) = self.read_between_executions(pid) else {
             return false;
         };
         if !matches!(pin.is_dead(), Ok(false)) {
@@ -158,6 +160,25 @@ impl<'a> Round<'a> {
             .and_then(|found| Foster::unseen().has_taken_in(self.table, pid, &found));
         let process = SystemProcess::new(pid, read, reparented);
         spare.says_yes(&process)
+    }
+
+    /// What is read of a process, once it has become what it is executing: until then it has neither arguments nor environment.
+    fn read_between_executions(&self, pid: u32) -> Option<ProcessFacts> {
+        /// It takes less than a millisecond.
+        const MOST: usize = 20;
+        const PAUSE: Duration = Duration::from_millis(1);
+        for _ in 0..MOST {
+            let read = sys::read_process(pid).ok()?;
+            if !read.environ.is_empty() {
+                return Some(read);
+            }
+            if !self.table.is_executing(pid) {
+                // It may have been at it until a moment ago.
+                break;
+            }
+            sys::nap(clock::now() + PAUSE);
+        }
+        sys::read_process(pid).ok()
     }
 }
 

@@ -282,7 +282,8 @@ impl<'a> Round<'a> {
             for prey in 0..self.scene.prey.len() {
                 match self.names(pid, prey) {
                     Says::Ours => return Named::By(prey),
-                    says => is_executing |= says == Says::NotYet,
+                    Says::NotYet => is_executing = true,
+                    Says::Unread | Says::Nothing | Says::Others => {}
                 }
             }
         }

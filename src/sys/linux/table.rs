@@ -22,8 +22,8 @@ use super::cgroup::Mounts;
 use super::facilities::Facilities;
 use super::info;
 use super::parse::{
-    invalid, parse_births, parse_children, parse_lacks_environment, parse_last_pid, parse_limits,
-    parse_list, parse_name, parse_stat,
+    Stat, invalid, parse_births, parse_children, parse_lacks_environment, parse_last_pid,
+    parse_limits, parse_list, parse_name, parse_stat,
 };
 use super::pin::Pin;
 use super::procfs::{read_facts, read_file, ticks_per_second};
@@ -269,7 +269,7 @@ impl ProcessTable {
     /// # Errors
     ///
     /// `EMFILE`, `ENFILE`, `ENOMEM`. `EAGAIN` while it is executing another program: from the moment at which the kernel gives
-    /// it a new memory until that is filled (`exec_mmap` to `create_elf_tables`) it has no environment. So has who has no memory.
+    /// it a new memory until that is filled (`exec_mmap` to `create_elf_tables`) it has no environment.
     pub(crate) fn variable(&self, pid: u32, name: &str) -> io::Result<Option<OsString>> {
         let read = || self.read_of_any_thread(pid, "environ", ENVIRONMENT);
         let environ = match read() {
@@ -291,8 +291,14 @@ impl ProcessTable {
 
     /// Whether a process whose environment reads as empty is between two programs, as opposed to one that has none.
     pub(crate) fn is_executing(&self, pid: u32) -> bool {
-        let stat = self.read(pid, "stat", RECORD).ok();
-        stat.and_then(|stat| parse_lacks_environment(&stat)) == Some(true)
+        let Ok(text) = self.read(pid, "stat", RECORD) else {
+            return false;
+        };
+        let has_memory = |stat: Stat| {
+            let is_dead = matches!(stat.state, 'Z' | 'X');
+            !is_dead && !stat.is_exiting && !stat.is_kernel_thread
+        };
+        parse_stat(&text).is_some_and(has_memory) && parse_lacks_environment(&text) == Some(true)
     }
 
     /// What all threads share, and the first one has no more if it has ended before the others.
