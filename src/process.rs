@@ -101,8 +101,8 @@ impl Process {
     /// Waits until it has exited. Leaves its standard input open.
     ///
     /// Any number of threads may wait, also after the exit; all get the same. It wakes by the kernel's word, beside the
-    /// reactor: it may return before the [`Exited`](crate::EventKind::Exited) event arrives, and a moment before the zombie is
-    /// taken away.
+    /// reactor: it may return before the [`Exited`](crate::EventKind::Exited) event arrives, and some milliseconds before the
+    /// zombie is taken away. A spawn for which that leaves no process or descriptor has it taken away first.
     ///
     /// # Errors
     ///
