@@ -148,13 +148,17 @@ fn who_is_orphaned_by_the_end_is_ended_or_reported() {
 
 /// While the kernel hands over from one program to the next there is no environment that could name it.
 fn who_executes_other_programs_all_the_time_is_ended() {
-    const TIMES: usize = 40;
-    let registry = builder().limit_mark(false).build().works();
-    for _ in 0..TIMES {
-        let mut tree = tree(&registry, 1, "executes_for_ever", &["leaves"]);
-        tree.await_ready();
-        let daemon = Pinned::open(tree.number()).expect("it lives");
-        tree.leader.wait().works();
-        assert_ended(&registry, &mut tree, &daemon);
+    const TIMES: usize = 20;
+    for limit_mark in [false, true] {
+        let registry = builder().limit_mark(limit_mark).build().works();
+        for by in [tree, native_tree] {
+            for _ in 0..TIMES {
+                let mut tree = by(&registry, 1, "executes_for_ever", &["leaves"]);
+                tree.await_ready();
+                let daemon = Pinned::open(tree.number()).expect("it lives");
+                tree.leader.wait().works();
+                assert_ended(&registry, &mut tree, &daemon);
+            }
+        }
     }
 }

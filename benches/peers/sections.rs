@@ -6,8 +6,10 @@ use benches::kids::Idlers;
 use benches::stats::Samples;
 use benches::table::{Table, Target, micros, millis};
 use benches::ways::sweep::find_psutil;
+use benches::ways::tree::has;
 use benches::worker::{Measured, Spec, Worker, measure};
 use benches::{Outcome, procfs};
+use procession::Containment;
 
 use super::Run;
 
@@ -401,6 +403,16 @@ pub(super) fn launch(run: &Run) -> Outcome<Vec<Target>> {
             1.2,
         ),
     ];
+    if has(Containment::Cgroup) {
+        println!("launch: the same with a session, a death signal and a cgroup");
+        let specs = [of("launch/std-group", 0), of("launch/procession-all", 0)];
+        let measured = measure(&specs, 600 * run.rounds, run.child)?;
+        run.show("the same in a cgroup", &specs, &measured, 0, micros);
+        if let [std, all] = measured.samples.as_slice() {
+            let name = "with all of it and a cgroup, over std";
+            targets.push(times(name, medians(all, std), 1.05));
+        }
+    }
     targets.extend(threads(run)?);
     Ok(targets)
 }

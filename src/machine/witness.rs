@@ -72,8 +72,9 @@ impl Sighting {
         let plausible =
             self.young_enough && self.parent_fits && !self.in_hosts_group && self.user_known;
         match self.variable {
-            Says::Unread | Says::NotYet if self.marked => Verdict::AskVariable,
-            Says::Unread | Says::NotYet | Says::Others => Verdict::Stranger,
+            Says::Unread if self.marked => Verdict::AskVariable,
+            Says::NotYet => Verdict::AskVariable,
+            Says::Unread | Says::Others => Verdict::Stranger,
             Says::Nothing if !self.marked => Verdict::Stranger,
             Says::Nothing if plausible => Verdict::Member,
             Says::Ours if self.parent_fits => Verdict::Member,
@@ -132,6 +133,22 @@ mod tests {
     fn an_orphan_with_the_mark_alone_is_a_member() {
         assert_eq!(ORPHAN.judge(), Verdict::Member);
         assert_eq!(judged(ORPHAN, Says::Unread), Verdict::AskVariable);
+    }
+
+    /// Who is between two programs may be anybody's, and is neither ended nor passed over for that.
+    #[test]
+    fn who_has_no_environment_this_moment_is_asked_again() {
+        for sighting in UNLIKELY.into_iter().chain([ORPHAN]) {
+            for marked in [true, false] {
+                let silent = Sighting { marked, ..sighting };
+                assert_eq!(judged(silent, Says::NotYet), Verdict::AskVariable);
+            }
+            let in_group = Sighting {
+                in_group: true,
+                ..sighting
+            };
+            assert_eq!(judged(in_group, Says::NotYet), Verdict::Member);
+        }
     }
 
     #[test]

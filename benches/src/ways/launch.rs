@@ -4,7 +4,7 @@ use std::os::unix::process::CommandExt;
 use std::thread;
 
 use process_wrap::std::{CommandWrap, ProcessSession};
-use procession::{Registry, Signal};
+use procession::{Containment, Registry, Signal};
 
 use super::{Sample, unknown};
 use crate::kids::Kid;
@@ -47,6 +47,17 @@ fn way(name: &str) -> Outcome<Way> {
         }
         "procession-session-death-signal" => {
             let registry = Registry::new()?;
+            Ok(Box::new(move |kid| {
+                let mut command = kid.native_command();
+                command.new_session(true).parent_death_signal(Signal::KILL);
+                registry.spawn(1, &mut command)?.wait()?;
+                Ok(())
+            }))
+        }
+        "procession-all" => {
+            let registry = Registry::builder()
+                .containment(Containment::Cgroup)
+                .build()?;
             Ok(Box::new(move |kid| {
                 let mut command = kid.native_command();
                 command.new_session(true).parent_death_signal(Signal::KILL);

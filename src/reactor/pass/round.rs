@@ -453,12 +453,27 @@ impl<'a> Round<'a> {
         };
         match verdict {
             Verdict::Stranger => Met::Questionable,
+            Verdict::AskVariable if self.is_worth_another_look(&pin) => {
+                self.passed.calm = false;
+                self.undecided = true;
+                self.seen(hint.prey).living = true;
+                Met::Questionable
+            }
             Verdict::Claim | Verdict::AskVariable => {
                 self.claim(&pin, hint.prey);
                 Met::Questionable
             }
             Verdict::Member => self.welcome(pin, hint.prey, described.group, sighting.in_group),
         }
+    }
+
+    /// It is between two programs, which is over in a moment.
+    fn is_worth_another_look(&mut self, pin: &Pin) -> bool {
+        let identity = pin.identity();
+        self.remembered.is_worth_another_look(&Listed {
+            pid: identity.pid,
+            instance: identity.inode,
+        })
     }
 
     /// Looks at somebody who is held. `false`: it is gone, and its number another's, or nobody's.
