@@ -258,12 +258,20 @@ fn story() -> Result<ExitCode> {
     );
 
     println!("--- and there is an orphan that no registry has ever marked");
+    let before = living(&name)?.len();
     Command::new("sh")
         .args(["-c", "exec >/dev/null 2>&1; \"$0\" tool of \"$1\" &"])
         .arg(std::env::current_exe()?)
         .arg(&name)
         .env(HOST, &name)
         .status()?;
+    // The shell has forked it, and does not wait until it is that program.
+    for _ in 0..1000 {
+        if living(&name)?.len() > before {
+            break;
+        }
+        thread::park_timeout(Duration::from_millis(5));
+    }
     println!(
         "    the system: {} processes of it alive",
         living(&name)?.len()

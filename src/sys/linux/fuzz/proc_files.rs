@@ -76,7 +76,8 @@ fn plain_lacks_environment(text: &[u8]) -> Option<bool> {
     let name_ends = (0..text.len()).rev().find(|at| text[*at] == b')')?;
     let words = plain::words(&text[name_ends + 1..])?;
     let field = |number: usize| plain::number(words.get(number - 3)?);
-    Some(field(26)? != 1 && field(51)? == 0)
+    let (code, environment_ends) = (field(26)?, field(51)?);
+    Some(code != 1 && environment_ends == 0)
 }
 
 fn written_stat(mut source: Source<'_>) {
