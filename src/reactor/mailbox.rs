@@ -309,6 +309,7 @@ impl Mail {
         Ok(())
     }
 
+    #[cfg(test)]
     pub(crate) fn has_unread(&self) -> bool {
         !self.sender.is_empty()
     }

@@ -1,5 +1,6 @@
 //! The mailbox's messages, one by one: what each is to the machine, and who waits for its answer.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -193,7 +194,10 @@ impl Reactor {
             Message::Ask(question) => question(&self.machine, &self.watchlist, now),
             Message::GoesOn { op } => self.input(Input::PassGoesOn { op }, now),
             Message::Done { op, outcome } => self.input(Input::Done { op, outcome }, now),
-            Message::ExitSeen { process } => self.input(Input::Ready { process }, now),
+            Message::ExitSeen { process } => {
+                self.input(Input::Ready { process }, now);
+                self.shared.left_for_later.fetch_sub(1, Ordering::SeqCst);
+            }
             Message::ChildEnded { pid } => {
                 self.unclaimed = Some(pid);
                 self.claim_child(now);

@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::process::{ChildStderr, ChildStdout};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -64,6 +64,8 @@ pub(crate) struct Shared {
     waits: AtomicU64,
     births_are_news: AtomicBool,
     exits_are_news: AtomicBool,
+    /// How many have exited, were waited for, and have not been taken away yet.
+    pub(super) left_for_later: AtomicUsize,
     pub(super) sleepers: Sleepers,
     /// For launches that are bound to the thread that does them.
     pub(crate) launch_threads: LaunchThreads,
@@ -118,6 +120,7 @@ impl Shared {
             waits: AtomicU64::new(0),
             births_are_news: AtomicBool::new(false),
             exits_are_news: AtomicBool::new(false),
+            left_for_later: AtomicUsize::new(0),
             launch_threads: LaunchThreads::default(),
             cradles: Cradles::default(),
             fewer_capabilities: OnceLock::new(),
@@ -198,7 +201,8 @@ impl Shared {
 
     /// Has the reactor take away whoever has exited and was left to it for later. `false`: there was nobody.
     pub(crate) fn catches_up(&self) -> bool {
-        self.mail.has_unread() && self.read("catch up", |_, _| ()).is_ok()
+        let left = self.left_for_later.load(Ordering::SeqCst) > 0;
+        left && self.read("catch up", |_, _| ()).is_ok()
     }
 
     /// Reads what the reactor knows.
@@ -507,7 +511,10 @@ impl Core {
                             let process = self.process;
                             // A reactor that is gone does not want to know.
                             let seen = Message::ExitSeen { process };
-                            let tell = || self.shared.mail.send_quietly(seen, SHORTLY);
+                            let tell = || {
+                                self.shared.left_for_later.fetch_add(1, Ordering::SeqCst);
+                                self.shared.mail.send_quietly(seen, SHORTLY)
+                            };
                             asleep.has_seen(|| drop(tell()));
                         }
                         return Ok(Some(exit));
